@@ -157,3 +157,113 @@ def test_the_first_number_of_a_scale_stands_in_the_picture() -> None:
     (legend,) = re.findall(r'id="[^"]*-legend">(.*)', svg)
     (left,) = re.findall(r'<text x="([\d.]+)" y="[\d.]+">0\.0066<', legend)
     assert float(left) - 0.64 * 8.5 * len("0.0066") / 2 >= 0
+
+
+# --- notebooks -------------------------------------------------------------------------------------
+
+
+def test_a_notebook_gets_html_and_svg_and_no_exception(monkeypatch: pytest.MonkeyPatch) -> None:
+    drawing = tg.draw(net())
+    bundle = drawing._repr_mimebundle_()
+    assert set(bundle) == {"text/plain", "text/html", "image/svg+xml"}
+    assert set(drawing._repr_mimebundle_(exclude=["text/html"])) == {"text/plain", "image/svg+xml"}
+    monkeypatch.setattr("tinygrad_rnn.drawing.picture.frame_of", None)
+    assert set(drawing._repr_mimebundle_()) == {"text/plain", "image/svg+xml"}
+
+
+def test_where_nothing_renders_a_notebook_that_is_not_trusted_shows_a_sentence(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("tinygrad_rnn.drawing.picture.render", lambda *_, **__: (None, []))
+    text = tg.draw(net())._repr_html_()
+    # what is left of it without frames and styles
+    left = re.sub(r"<iframe .*?</iframe>|<style>.*?</style>", "", text, flags=re.DOTALL)
+    assert left == (
+        '<div class="tg-behind"><p>The notebook is not trusted, so the picture is not shown: '
+        "trust it, or run the cell.</p></div>"
+    )
+    monkeypatch.setattr("tinygrad_rnn.drawing.picture.render", lambda *_, **__: (b"PNG", []))
+    assert 'src="data:image/png;base64,UE5H"' in tg.draw(net())._repr_html_()
+
+
+@in_browser
+@pytest.mark.parametrize("width", [400, 850])
+def test_a_picture_in_a_notebook_fits_or_scrolls_and_says_what_boxes_are(
+    browser: Any, width: int
+) -> None:
+    drawing = tg.draw(net(5), theme="dark")
+    page = browser.new_page(viewport={"width": width + 40, "height": 900})
+    page.set_content(
+        f"<style>svg{{display:none}}</style><div style='width:{width}px'>{drawing._repr_html_()}</div>"
+    )
+    frame = page.frames[1]
+    frame.wait_for_selector("svg")
+    place = page.locator("iframe").bounding_box()
+    svg = frame.locator("svg").bounding_box()
+    whole = drawing._layout.width * 4 / 3
+    assert place["width"] <= width
+    assert svg["width"] == pytest.approx(max(min(width, whole), 0.6 * whole), abs=1)
+    assert svg["height"] <= place["height"] + 1  # it does not scroll upwards
+    # rules of the page do not reach it, and its boxes say what they are
+    assert frame.locator(".node title").first.text_content().startswith("parameter weight")
+    assert page.locator(".tg-behind").is_hidden()
+    page.close()
+
+
+@in_browser
+def test_the_explorer_steps_inside_of_a_notebook(browser: Any, tmp_path: Path) -> None:
+    path = tg.explore(net(), tmp_path / "e.html")
+    assert isinstance(path, Path) and path == tmp_path / "e.html"
+    page = browser.new_page()
+    page.set_content(path._repr_html_())
+    frame = page.frames[1]
+    frame.wait_for_selector("#next")
+    frame.click("#next")
+    frame.wait_for_function("explorer.app.step === 1")
+    path.unlink()
+    assert path._repr_html_() is None
+    page.close()
+
+
+# --- text and Mermaid ------------------------------------------------------------------------------
+
+
+def test_a_drawing_as_text_has_80_columns_and_every_box() -> None:
+    drawing = tg.draw(tg.cells.LSTM(3, 4, rng=0))
+    lines = drawing.text().splitlines()
+    assert max(map(len, lines)) == 80
+    rows = {tuple(line.strip("\u2502 ").split("  ", 1)[0].split(" = ")): line for line in lines}
+    assert rows["c", "+"].split("\u2190")[1].strip("\u2502 ") == "%7, %10"
+    assert "weight_hh.T, h of the step before" in drawing.text()
+    assert "4 of 4 steps are the same" in lines[-1]
+    counted = sum(not b.port for b in drawing._sketch.boxes)
+    assert len(lines) == counted + 4  # the title, the outline and the note
+    narrow = drawing.text(40).splitlines()
+    assert max(map(len, narrow)) <= 40
+    with pytest.raises(tg.drawing.DrawingError, match="at least 40"):
+        drawing.text(20)
+
+
+def test_text_says_of_which_step_a_value_is() -> None:
+    text = tg.draw(net(2)).text()
+    assert "h (t = 0), weight_hh.T" in text
+    assert re.search(r"stack\(axis=0\) .*h \(t = 0\), h", text)
+
+
+def test_mermaid_has_the_boxes_the_steps_and_the_arrows(tmp_path: Path) -> None:
+    drawing = tg.draw(net(2), title='a "quoted" <title>')
+    drawing.save(tmp_path / "cell.mmd")
+    lines = (tmp_path / "cell.mmd").read_text(encoding="utf-8").splitlines()
+    assert lines[0] == "flowchart LR"
+    assert sum(line.strip().startswith("subgraph") for line in lines) == 2
+    boxes = {m[1] for line in lines if (m := re.match(r"\s+([np]\d+)[(\[]", line))}
+    assert boxes == {b.name for b in drawing._sketch.boxes}
+    arrows = [
+        m.groups() for line in lines if (m := re.match(r"\s+(\w+) (?:-->|==>|-\.->) (\w+)$", line))
+    ]
+    assert arrows == [(a.tail.name, a.head.name) for a in drawing._sketch.arrows]
+    named = tg.tensor(np.ones(2), requires_grad=True, name='"]; end %% <b>')
+    assert all(
+        sign not in tg.draw(named * 2).mermaid().split("classDef")[0]
+        for sign in ('"]; end', "%%", "<b>")
+    )

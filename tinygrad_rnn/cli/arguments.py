@@ -281,7 +281,7 @@ def _draw_arguments(parser: argparse.ArgumentParser) -> None:
         type=path,
         default=Path("drawing.svg"),
         metavar="FILE",
-        help=".svg, .html, .png, .pdf or .dot (default drawing.svg)",
+        help=".svg, .html, .png, .pdf, .dot, .mmd or .txt (default drawing.svg)",
     )
     add(
         "--steps",

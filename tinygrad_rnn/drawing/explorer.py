@@ -28,10 +28,22 @@ from ..recurrent.ledger import check_walkable
 from ..recurrent.opened import opened
 from .contents import Contents
 from .errors import DrawingError
+from .notebook import frame_of
 from .style import BACK, DARK, LIGHT, PLAIN, STATE, WEIGHT, Theme
 
 PAGE = Path(__file__).parent / "page"
 SCRIPTS = ("state.js", "scene.js", "panel.js", "app.js")
+
+
+class Page(type(Path())):  # type: ignore[misc]
+    """The path of a page that was written; a notebook shows the page itself."""
+
+    def _repr_html_(self) -> str | None:
+        try:
+            page = self.read_text(encoding="utf-8")
+        except OSError:
+            return None
+        return frame_of(page, "width:100%;height:640px", "Explore a graph")
 
 
 def explore(
@@ -67,7 +79,7 @@ def explore(
     Returns
     -------
     Path
-        The file.
+        The file; as the result of a notebook's cell it shows the page.
 
     Raises
     ------
@@ -108,7 +120,7 @@ def explore(
     tape = Tape(x.node)
     check_walkable(tape, "explore")
     tape = opened(tape, measured=True)
-    path = Path(path)
+    path = Page(path)
     replace_file(
         path, _html(Contents(tape, seed, title or "", limit).data(), title or "Explore a graph")
     )

@@ -20,6 +20,7 @@ from .fitting import fitting
 from .graph import Graph
 from .layout import Layout, place
 from .measures import Measured, check_walkable
+from .notebook import SMALLEST, frame_of, size_of
 from .overlays import overlays_of
 from .render import render
 from .selection import Request, shown_steps
@@ -28,6 +29,7 @@ from .style import DARK, LIGHT, xml
 from .subject import gradients_of, subject
 from .survey import Survey
 from .svg import WIDE, plain_svg
+from .words import mermaid, text_of
 
 if TYPE_CHECKING:
     import graphviz
@@ -36,6 +38,9 @@ __all__ = ["Drawing", "draw"]
 
 INSTALL = "pip install tinygrad-rnn[draw]"
 LARGEST = 10_000  # points; a PNG of more has fewer dots
+PIXELS = 4 / 3  # of a page, for each point
+FEW = 250  # boxes of a picture that a notebook gets as PNG too
+NARROWEST = 40  # characters of a line
 
 
 class Drawing:
@@ -110,9 +115,10 @@ class Drawing:
     def html(self) -> str:
         """Return a page of its own with the picture in it.
 
-        It scrolls, zooms with the browser, and shows what each node is when the pointer rests on
-        it.
+        It fits the window down to letters of 7 points and scrolls in a narrower one, zooms with the
+        browser, and shows what each node is when the pointer rests on it.
         """
+        wide = self._layout.width
         title = xml(self._sketch.title or "tinygrad_rnn")
         if self.theme == "auto":
             colour = f"background:{LIGHT.page};color-scheme:light dark"
@@ -121,8 +127,31 @@ class Drawing:
             colour, dark = f"background:{(DARK if self.theme == 'dark' else LIGHT).page}", ""
         return (
             f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{title}</title><style>body{{margin:0;{colour}}}{dark}'
-            f"main{{overflow:auto;padding:8px}}svg{{display:block;margin:auto}}</style></head><body><main>\n{self.svg()}</main></body></html>\n"
+            f"main{{overflow:auto}}svg{{display:block;margin:auto;height:auto;width:100%;max-width:{wide:.0f}pt;min-width:{SMALLEST * wide:.0f}pt}}"
+            f"</style></head><body><main>\n{self.svg()}</main></body></html>\n"
         )
+
+    def text(self, width: int = 80) -> str:
+        """Return the picture as text, for a terminal.
+
+        Each box has a line that says what it is made of; values without a name have numbers, and
+        the steps of a sequence outlines.
+
+        Parameters
+        ----------
+        width : int
+            Characters of a line.
+        """
+        if width < NARROWEST:
+            raise DrawingError(f"text: width is at least {NARROWEST} characters; found {width}")
+        return text_of(self._sketch, self._layout, width)
+
+    def mermaid(self) -> str:
+        """Return the picture as a flowchart of Mermaid, which pages such as a README draw.
+
+        Mermaid places the boxes anew; names, shapes, steps and arrows are those of the picture.
+        """
+        return mermaid(self._sketch, self._layout)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the picture to a file, in the format that its suffix says.
@@ -130,7 +159,8 @@ class Drawing:
         Parameters
         ----------
         path : str or path
-            The file, with the suffix ``.svg``, ``.html``, ``.png``, ``.pdf`` or ``.dot``.
+            The file, with the suffix ``.svg``, ``.html``, ``.png``, ``.pdf``, ``.dot``, ``.mmd`` (Mermaid) or
+            ``.txt``.
 
         Raises
         ------
@@ -145,11 +175,15 @@ class Drawing:
             data = self.svg().encode("utf-8", "replace")
         elif form in ("html", "htm"):
             data = self.html().encode("utf-8", "replace")
+        elif form in ("mmd", "mermaid"):
+            data = self.mermaid().encode("utf-8", "replace")
+        elif form == "txt":
+            data = f"{self.text()}\n".encode("utf-8", "replace")
         elif form in ("png", "pdf"):
             data = self._rendered(form)
         else:
             raise DrawingError(
-                f"save: the suffix of '{path.name}' says no format that can be written; use .svg, .html, .png, .pdf or .dot"
+                f"save: the suffix of '{path.name}' says no format that can be written; use .svg, .html, .png, .pdf, .dot, .mmd or .txt"
             )
         replace_file(path, data)
 
@@ -176,12 +210,30 @@ class Drawing:
         except Exception:  # a picture must not break a notebook
             return None
 
+    def _repr_html_(self) -> str | None:
+        try:
+            width, height = self._layout.width * PIXELS, self._layout.height * PIXELS
+            title = self._sketch.title or "Computation graph"
+            return frame_of(self.html(), size_of(width, height), title, self._small_png())
+        except Exception:
+            return None
+
+    def _small_png(self) -> bytes | None:
+        """Return the picture as PNG where a program makes it soon; for notebooks."""
+        if len(self._sketch.boxes) > FEW:
+            return None
+        try:
+            return self._rendered("png")
+        except DrawingError:
+            return None
+
     def _repr_mimebundle_(
         self, include: Any = None, exclude: Any = None, **_: Any
-    ) -> dict[str, str]:
+    ) -> dict[str, Any]:
         try:
-            svg = self._repr_svg_()
-            bundle = {"text/plain": repr(self), **({} if svg is None else {"image/svg+xml": svg})}
+            made = {"text/html": self._repr_html_(), "image/svg+xml": self._repr_svg_()}
+            bundle: dict[str, Any] = {"text/plain": repr(self)}
+            bundle.update((k, v) for k, v in made.items() if v is not None)
             return {
                 k: v
                 for k, v in bundle.items()
