@@ -119,3 +119,15 @@ def test_a_cut_state_is_called_by_its_step() -> None:
             assert "constant" not in found
             assert {f"h_{window.reach}", f"c_{window.reach}"} <= {*found}
             window.backward(loss)
+
+
+def test_the_names_in_a_short_table_are_those_of_the_long_one() -> None:
+    with tg.eager():
+        ys, _ = tg.nn.LSTM(3, 4, rng=0)(sequence(9, 2, 3), lengths=[9, 6])
+    loss = tg.softmax(ys, -1).sum()
+    known = set(tg.tape(loss).table(None).splitlines())
+    spaced = {" ".join(line.split()) for line in known}
+    for limit in (5, 16, 40, 90):
+        short = tg.tape(loss).table(limit).splitlines()
+        assert len(short) == limit + 2
+        assert {" ".join(line.split()) for line in short[1:] if not line.startswith("...")} <= spaced

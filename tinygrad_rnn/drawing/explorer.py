@@ -43,7 +43,7 @@ class Page(type(Path())):  # type: ignore[misc]
             page = self.read_text(encoding="utf-8")
         except OSError:
             return None
-        return frame_of(page, "width:100%;height:640px", "Explore a graph")
+        return frame_of(page, "width:100%;height:800px", "Explore a graph")
 
 
 def explore(

@@ -51,7 +51,8 @@ class Tape(Sequence[Node]):
         number = {node: i for i, node in enumerate(self.nodes)}
         hidden = 0 if limit is None else max(0, len(order) - limit)
         head = len(order) - hidden - (limit // 4 if hidden and limit else 0)
-        names = {} if backward else names_of(self.nodes)
+        shown = [i for k, i in enumerate(order) if not (hidden and head <= k < head + hidden)]
+        names = {} if backward else names_of(self._near(shown))
         rows = [
             (
                 "",
@@ -64,9 +65,7 @@ class Tape(Sequence[Node]):
                 "line",
             )
         ]
-        for place, i in enumerate(order):
-            if hidden and head <= place < head + hidden:
-                continue
+        for i in shown:
             node = self.nodes[i]
             inputs = [f"%{number[n]}" if isinstance(n, Node) else repr(n) for n in node.inputs]
             if backward:
@@ -91,6 +90,23 @@ class Tape(Sequence[Node]):
         if hidden:
             lines.insert(head + 1, f"... {hidden} more nodes")
         return "\n".join(lines)
+
+    def _near(self, shown: Sequence[int]) -> list[Node]:
+        """Return the nodes of some rows, and those that their names depend on."""
+        nodes, kept = self.nodes, set(shown)
+        if len(kept) == len(nodes):
+            return nodes
+        for i in shown:
+            for way in (-1, 1):  # the expression that made it, as a whole
+                k = i + way
+                while 0 <= k < len(nodes) and nodes[k].origin == nodes[i].origin:
+                    kept.add(k)
+                    k += way
+        leaves = {nodes[i] for i in shown if nodes[i].primitive is None and nodes[i].name is None}
+        for k, n in enumerate(nodes):
+            if n.name or (leaves and not leaves.isdisjoint(n.inputs)):
+                kept.add(k)
+        return [nodes[k] for k in sorted(kept)]
 
     __str__ = table
     __repr__ = table
