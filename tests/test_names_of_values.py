@@ -130,4 +130,6 @@ def test_the_names_in_a_short_table_are_those_of_the_long_one() -> None:
     for limit in (5, 16, 40, 90):
         short = tg.tape(loss).table(limit).splitlines()
         assert len(short) == limit + 2
-        assert {" ".join(line.split()) for line in short[1:] if not line.startswith("...")} <= spaced
+        assert {
+            " ".join(line.split()) for line in short[1:] if not line.startswith("...")
+        } <= spaced
