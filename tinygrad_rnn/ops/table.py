@@ -5,7 +5,7 @@ A tape as a table with the time step of each node, a traced program as text.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..core.errors import GraphError
@@ -52,7 +52,7 @@ class Tape(Sequence[Node]):
         hidden = 0 if limit is None else max(0, len(order) - limit)
         head = len(order) - hidden - (limit // 4 if hidden and limit else 0)
         shown = [i for k, i in enumerate(order) if not (hidden and head <= k < head + hidden)]
-        names = {} if backward else names_of(self._near(shown))
+        names = {} if backward else names_of(self._near(shown, number))
         rows = [
             (
                 "",
@@ -91,12 +91,13 @@ class Tape(Sequence[Node]):
             lines.insert(head + 1, f"... {hidden} more nodes")
         return "\n".join(lines)
 
-    def _near(self, shown: Sequence[int]) -> list[Node]:
+    def _near(self, shown: Sequence[int], number: Mapping[Node, int]) -> list[Node]:
         """Return the nodes of some rows, and those that their names depend on."""
         nodes, kept = self.nodes, set(shown)
         if len(kept) == len(nodes):
             return nodes
-        for i in shown:
+        kept.update(number[i] for k in shown for i in nodes[k].inputs if isinstance(i, Node))
+        for i in list(kept):
             for way in (-1, 1):  # the expression that made it, as a whole
                 k = i + way
                 while 0 <= k < len(nodes) and nodes[k].origin == nodes[i].origin:
