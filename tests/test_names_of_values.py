@@ -133,3 +133,9 @@ def test_the_names_in_a_short_table_are_those_of_the_long_one() -> None:
         assert {
             " ".join(line.split()) for line in short[1:] if not line.startswith("...")
         } <= spaced
+
+
+def test_the_transpose_of_an_input_has_its_name_in_the_graph_of_the_gradients() -> None:
+    ys, _ = tg.unroll(tg.cells.Elman(3, 4, rng=0), sequence(2, 2, 3))
+    found = titles(tg.draw((ys * ys).mean(), backward=True))
+    assert {"x[0].T", "x[1].T", "h_0.T"} <= {*found}

@@ -15,7 +15,9 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from itertools import groupby
 from types import CodeType
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+import numpy as np
 
 from ..core.tape import Derived, Leaf, Node
 from .facts import facts_of
@@ -118,7 +120,22 @@ def names_of(nodes: Sequence[Node]) -> dict[Node, str]:
         for i, name in zip(n.inputs, _operands(n), strict=False):
             if name and isinstance(i, Leaf) and i not in found and (i.shape or i.requires_grad):
                 found[i] = name
+    _name_turned(nodes, found)
     return found
+
+
+def _name_turned(nodes: Sequence[Node], found: dict[Node, str]) -> None:
+    """Name the leaves that are the transpose of a named one, in the same memory."""
+
+    def at(array: Any) -> Any:
+        return array.__array_interface__["data"][0], array.shape, array.strides, array.dtype
+
+    leaves = [n for n in nodes if isinstance(n, Leaf) and n.ndim == 2]
+    whole = [n for n in leaves if isinstance(n.value, np.ndarray) and n.value.size > 1]
+    named = {at(n.value.T): found[n] for n in whole if n in found}
+    for n in whole:
+        if n not in found and not n.requires_grad and (name := named.get(at(n.value))):
+            found[n] = f"{name}.T"
 
 
 def _name_like(
