@@ -21,8 +21,8 @@ from collections.abc import Collection, Sequence
 from enum import StrEnum
 
 from ..core.tape import Node
-from ..recurrent.moments import Moment
 from ..ops.source import spot_of
+from ..recurrent.moments import Moment
 from .boxes import Arrow, Box, Family
 from .errors import DrawingError
 from .graph import Graph

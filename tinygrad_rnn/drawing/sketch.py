@@ -196,11 +196,11 @@ class _Builder:
 
     def _join(self, shown: list[Node], labels: Labels) -> None:
         """Find the operations that are drawn as one box, and the names of the states of each lane."""
-        named = set(labels.variables)
+        named = {n for n in labels.names if n.primitive is not None}
         self.states: dict[tuple[Lane, Any], str] = {}
         for state, made in self.kinds.makers.items() if self.kinds is not None else ():
             named.update(made.values())
-            names = [labels.variables.get(n) or n.name for n in made.values() if n in self.visible]
+            names = [labels.names.get(n) or n.name for n in made.values() if n in self.visible]
             self.states[state] = without_step(next(filter(None, names), ""))
         self.heads = heads_of(self.graph, shown, self.detail, named)
         self.held = Counter(self.heads.values())
