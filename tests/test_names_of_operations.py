@@ -32,6 +32,8 @@ FILES = ("nn/named_products.py",)
 WORDS: dict[tuple[str, str], tuple[int, str]] = {
     ("compiler/arrays.py", "transpose"): (4, "the matrix kernel of this name"),
     ("compiler/lower.py", "multiply"): (1, "the matrix kernel of this name"),
+    ("compiler/natives.py", "multiply"): (1, "the matrix kernel of this name"),
+    ("compiler/natives.py", "transpose"): (1, "the matrix kernel of this name"),
     ("compiler/host.py", "broadcast_to"): (1, "NumPy's function, as host programs call it"),
     ("compiler/internal.py", "part"): (1, "the name of an operation that only the compiler has"),
     ("drawing/contents.py", "norm"): (2, "a key of the page's data"),

@@ -71,7 +71,7 @@ def test_the_gates_of_an_lstm_have_the_same_names_in_the_tape_and_in_the_picture
     functions = [f"{SIGMA}(f)", f"{SIGMA}(i)", "tanh(g)", "c", f"{SIGMA}(o)", "tanh(c)", "h"]
     found = [name for _, name in rows(ys.sum()) if name in functions]
     assert found == functions * 2
-    drawn = [t.partition(" = ")[0] for t in titles(tg.draw(ys.sum()))]
+    drawn = [t.partition(" = ")[0] for t in titles(tg.draw(ys.sum(), detail="op"))]
     assert [t for t in drawn if t in functions] == functions * 2
 
 
@@ -103,7 +103,7 @@ def test_a_state_without_a_variable_has_its_name_in_every_step() -> None:
 def test_masks_padded_inputs_and_masked_states_have_names() -> None:
     with tg.eager():
         ys, _ = tg.nn.LSTM(3, 4, rng=0)(sequence(5, 2, 3), lengths=[5, 3])
-    found = titles(tg.draw(ys.sum(), show="all"))
+    found = titles(tg.draw(ys.sum(), show="all", detail="op"))
     assert "constant" not in found and not any(t.startswith("ys") for t in found)
     assert {"x[3]", "x[4]", "valid", "h = where", "c = where"} <= {*found}
     # an output with zeros in the place of padding is no state
@@ -115,7 +115,7 @@ def test_a_cut_state_is_called_by_its_step() -> None:
     with tg.eager():
         for window in tg.tbptt(cell, sequence(5, 2, 3), k1=1, k2=3):
             loss = window.ys.sum()
-            found = titles(tg.draw(loss))
+            found = titles(tg.draw(loss, detail="op"))
             assert "constant" not in found
             assert {f"h_{window.reach}", f"c_{window.reach}"} <= {*found}
             window.backward(loss)
@@ -137,5 +137,5 @@ def test_the_names_in_a_short_table_are_those_of_the_long_one() -> None:
 
 def test_the_transpose_of_an_input_has_its_name_in_the_graph_of_the_gradients() -> None:
     ys, _ = tg.unroll(tg.cells.Elman(3, 4, rng=0), sequence(2, 2, 3))
-    found = titles(tg.draw((ys * ys).mean(), backward=True))
+    found = titles(tg.draw((ys * ys).mean(), backward=True, detail="op"))
     assert {"x[0].T", "x[1].T", "h_0.T"} <= {*found}
