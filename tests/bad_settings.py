@@ -48,6 +48,7 @@ def given(name: str) -> Any:
         "cells": lambda: [tg.cells.GRU(3, 3, rng=0), tg.cells.GRU(3, 3, rng=1)], "forward": lambda: tg.cells.GRU(3, 3, rng=0), "backward": lambda: tg.cells.GRU(3, 3, rng=1),
         "attention": lambda: tg.nn.LuongAttention(3, 2, "general", rng=0), "optimizer": lambda: tg.optim.SGD([tg.Parameter([1.0])]), "function": lambda: (lambda t: 0.1),
         "proj_size": lambda: 2, "bias": lambda: np.zeros(12, np.float32), "longest": lambda: 10.0, "prediction": lambda: tensor(2, 3), "target": lambda: tensor(2, 3),
+        "fill_value": lambda: 2.0, "start": lambda: 0, "stop": lambda: 3, "n": lambda: 3, "low": lambda: 2,
         "dtype": lambda: np.float32, "weight": lambda: tensor(3, 2, 2), "index": lambda: (0,), "value": lambda: tensor(2, 3),
     }  # fmt: skip
     return makers[name]()
@@ -202,7 +203,7 @@ def public() -> Iterator[tuple[str, Any]]:
             ):
                 yield f"{space.__name__.rpartition('.')[2]}.{name}", thing
     for path, space, names in (("tg", tg, tg.__all__), ("tg.nn", tg.nn, tg.nn.__all__), ("tg.optim", tg.optim, tg.optim.__all__),
-                               ("tg.init", tg.init, list(vars(tg.init))), ("tg.cells", tg.cells, tg.cells.__all__)):  # fmt: skip
+                               ("tg.init", tg.init, list(vars(tg.init))), ("tg.random", tg.random, tg.random.__all__), ("tg.cells", tg.cells, tg.cells.__all__)):  # fmt: skip
         for name in names:
             thing = getattr(space, name)
             own = getattr(thing, "__module__", "").startswith(

@@ -34,6 +34,7 @@ FLOORS = {
     "recurrent": 3,
     "optim": 3,
     "init": 3,
+    "random": 3,
     "module": 3,
     "functional": 3,
     "drawing": 4,

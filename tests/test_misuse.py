@@ -262,11 +262,17 @@ CASES = [
     Case("drawing of a class", lambda: tg.draw(tg.cells.LSTM), tg.TinygradError, (r"draw: LSTM is a class; make one of it, such as LSTM\(3, 4\)",)),
     Case("gradcheck of a new cell each time", lambda: tg.gradcheck(lambda v: tg.cells.LSTM(2, 3, dtype=np.float64)(v)[0], X[0]), tg.TinygradError, (r"two calls of f with the same inputs gave different results.* Make cells and other modules outside of f",)),
     Case("a layer by its name alone", lambda: tg.LSTM(2, 3), AttributeError, (r"'tinygrad_rnn' has no attribute 'LSTM'; a layer is tg\.nn\.LSTM; one step, for tg\.unroll, is in tg\.cells",)),
-    Case("zeros", lambda: tg.zeros((2, 3)), AttributeError, (r"tg\.tensor\(np\.zeros\(\.\.\., dtype=np\.float32\)\)",)),
     Case("a dtype", lambda: tg.float32, AttributeError, (r"those of NumPy: np\.float32",)),
     Case("PyTorch's clipping", lambda: tg.clip_grad_norm_, AttributeError, (r"it is called tg\.clip_grad_norm here",)),
     Case("an activation as a module", lambda: tg.nn.ReLU(), AttributeError, (r"activations are functions: tg\.relu",)),  # type: ignore[attr-defined]
     Case("a schedule under PyTorch's name", lambda: tg.optim.lr_scheduler, AttributeError, (r"a schedule is tg\.optim\.Schedule",)),  # type: ignore[attr-defined]
+    Case("randn", lambda: tg.randn(2, 3), AttributeError, (r"random numbers are in tg\.random: normal",)),
+    Case("zeros, a size below 0", lambda: tg.zeros(2, -1), tg.ShapeError, (r"zeros: sizes must be at least 0; found \(2, -1\)",)),
+    Case("zeros, a dtype by place", lambda: tg.zeros((2, 3), np.float64), tg.ShapeError, (r"zeros: shape must be whole numbers",)),
+    Case("full_like, a value that does not fit", lambda: tg.full_like(np.arange(3), 0.5), tg.DtypeError, (r"full_like is int64, which cannot hold the value 0\.5",)),
+    Case("full, a value of another shape", lambda: tg.full((2,), [1.0, 2.0, 3.0]), tg.ShapeError, (r"full: a value of shape \(3,\) cannot be spread to \(2,\)",)),
+    Case("arange by 0", lambda: tg.arange(0, 3, 0), tg.ShapeError, (r"arange: step must not be 0",)),
+    Case("random, bounds crossed", lambda: tg.random.uniform(3, 1.0, 0.0), tg.TinygradError, (r"random\.uniform: high must be at least low",)),
     Case("a cell under PyTorch's name", lambda: tg.nn.LSTMCell(2, 3), AttributeError, (r"one step is tg\.cells\.LSTM",)),  # type: ignore[attr-defined]
     Case("wrapper of a function", lambda: tg.nn.Zoneout(lambda x, h: (h, h)), tg.TinygradError, (r"Zoneout wraps a Cell; found a function", r"class My\(tg\.Cell\)")),  # type: ignore[arg-type]
     Case("wrapper of a class", lambda: tg.nn.Residual(tg.cells.LSTM), tg.TinygradError, (r"Residual wraps a Cell; found the class LSTM; make one: LSTM\(\.\.\.\)",)),  # type: ignore[arg-type]

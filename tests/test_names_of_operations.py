@@ -34,6 +34,7 @@ WORDS: dict[tuple[str, str], tuple[int, str]] = {
     ("compiler/lower.py", "multiply"): (1, "the matrix kernel of this name"),
     ("compiler/natives.py", "multiply"): (1, "the matrix kernel of this name"),
     ("compiler/natives.py", "transpose"): (1, "the matrix kernel of this name"),
+    ("compiler/straight.py", "part"): (2, "what the functions of a program's module are called"),
     ("compiler/host.py", "broadcast_to"): (1, "NumPy's function, as host programs call it"),
     ("compiler/internal.py", "part"): (1, "the name of an operation that only the compiler has"),
     ("drawing/contents.py", "norm"): (2, "a key of the page's data"),

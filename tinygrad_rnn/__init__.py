@@ -10,6 +10,7 @@ Usually imported as ``tg``. Where to begin:
 - `gradient_flow`, `diagnose`, `detect_anomaly`: how gradients flow back through time, what is wrong
   with them, and where a nan arose;
 - `dynamics`: fixed points, stability and Lyapunov exponents of a trained cell;
+- `random`: tensors of random numbers;
 - `save`, `load`: parameters in safetensors files;
 - `learn`: the exercises of the course in docs/learn.
 """
@@ -126,7 +127,7 @@ from .recurrent import Cell, Window, checkpoint, tbptt, unroll
 from .recurrent import cell as _cell
 
 if TYPE_CHECKING:
-    from . import cells, init, learn, nn, optim
+    from . import cells, init, learn, nn, optim, random
     from .compiler import CompileError, jit
     from .diagnosis import (
         GradcheckError,
@@ -139,6 +140,18 @@ if TYPE_CHECKING:
     from .drawing import Drawing, draw, explore
     from .formats.checkpoint import load, save
     from .functional import functional_call, hessian, hvp, jacobian
+    from .ops.making import (
+        arange,
+        empty,
+        empty_like,
+        eye,
+        full,
+        full_like,
+        linspace,
+        ones,
+        ones_like,
+        zeros,
+    )
     from .ops.windows import avg_pool1d, avg_pool2d, conv1d, conv2d, max_pool1d, max_pool2d
     from .optim import clip_grad_norm, clip_grad_value
 
@@ -167,6 +180,7 @@ __all__ = [
     "add",
     "all",
     "any",
+    "arange",
     "argmax",
     "argmin",
     "astype",
@@ -197,6 +211,8 @@ __all__ = [
     "einsum",
     "elementwise",
     "elu",
+    "empty",
+    "empty_like",
     "enable_grad",
     "equal",
     "erf",
@@ -204,8 +220,11 @@ __all__ = [
     "expand_dims",
     "explore",
     "expm1",
+    "eye",
     "flip",
     "floor",
+    "full",
+    "full_like",
     "functional_call",
     "gelu",
     "grad",
@@ -227,6 +246,7 @@ __all__ = [
     "learn",
     "less",
     "less_equal",
+    "linspace",
     "load",
     "log",
     "log1p",
@@ -253,12 +273,15 @@ __all__ = [
     "norm",
     "not_equal",
     "one_hot",
+    "ones",
+    "ones_like",
     "optim",
     "outer",
     "pad",
     "positive",
     "power",
     "prod",
+    "random",
     "reciprocal",
     "register_ufunc",
     "relu",
@@ -298,6 +321,7 @@ __all__ = [
     "var",
     "vjp",
     "where",
+    "zeros",
     "zeros_like",
 ]
 _CALLED = {
@@ -323,8 +347,8 @@ _ELSEWHERE = {
         ("RNN", "LSTM", "GRU"), "a layer is tg.nn.{0}; one step, for tg.unroll, is in tg.cells"
     ),
     **dict.fromkeys(
-        ("zeros", "ones", "arange", "eye"),
-        "make it with NumPy: tg.tensor(np.{0}(..., dtype=np.float32))",
+        ("rand", "randn", "randint", "randperm"),
+        "random numbers are in tg.random: normal, uniform, integers, permutation",
     ),
     **dict.fromkeys(("float32", "float64", "int32", "int64"), "dtypes are those of NumPy: np.{0}"),
     **dict.fromkeys(("float", "double", "long"), "dtypes are those of NumPy, such as np.float32"),
@@ -349,13 +373,25 @@ _LAZY = {
     "drawing": ("Drawing", "draw", "explore"),
     "formats.checkpoint": ("load", "save"),
     "functional": ("functional_call", "hessian", "hvp", "jacobian"),
+    "ops.making": (
+        "arange",
+        "empty",
+        "empty_like",
+        "eye",
+        "full",
+        "full_like",
+        "linspace",
+        "ones",
+        "ones_like",
+        "zeros",
+    ),
     "ops.windows": ("avg_pool1d", "avg_pool2d", "conv1d", "conv2d", "max_pool1d", "max_pool2d"),
     "optim": ("clip_grad_norm", "clip_grad_value"),
 }
 
 
 def __getattr__(name: str) -> Any:
-    if name in ("cells", "init", "learn", "nn", "optim"):
+    if name in ("cells", "init", "learn", "nn", "optim", "random"):
         return _import_module(f"{__name__}.{name}")
     for module, names in _LAZY.items():
         if name in names:

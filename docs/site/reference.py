@@ -23,6 +23,7 @@ PAGES = {
     "nn": ("Layers", "Layers, wrappers of cells, attention, losses and decoding."),
     "optim": ("Training rules", "Optimisers, schedules and clipping."),
     "init": ("Initial values", "Arrays from which parameters start."),
+    "random": ("Random numbers", "Tensors of random numbers, from a seed or a generator."),
     "seeing": (
         "Pictures and diagnosis",
         "Pictures, the explorer, and what is wrong with gradients.",
@@ -58,7 +59,7 @@ def names() -> dict[str, list[Name]]:
     shown: set[int] = set()
     spaces = {
         "tg": tg,
-        **{f"tg.{s}": getattr(tg, s) for s in ("cells", "nn", "optim", "init", "learn")},
+        **{f"tg.{s}": getattr(tg, s) for s in ("cells", "nn", "optim", "init", "random", "learn")},
     }
     for path, space in spaces.items():
         for name in public(space):
