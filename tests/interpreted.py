@@ -47,7 +47,8 @@ def _scalar(name: str) -> Any:
     if name == "wide_vectors":
         return lambda: None
     own = {"maximum": np.maximum, "minimum": np.minimum, "absolute": np.abs, "mod": np.mod,
-           "plus": np.add, "largest": np.maximum, "smallest": np.minimum}  # fmt: skip
+           "plus": np.add, "largest": np.maximum, "smallest": np.minimum,
+           "polygamma": lambda x, n: REGISTRY["polygamma"].forward(x, n=int(n))}  # fmt: skip
     return own[name] if name in own else REGISTRY[name].forward
 
 
@@ -77,6 +78,13 @@ INTEGERS = {
     "int_minimum": _wrapping(np.minimum),
     "int_mod": _wrapping(np.mod),
     "int_power": _wrapping(np.power),
+    "int_floor_divide": _wrapping(np.floor_divide),
+    "int_bit_and": _wrapping(np.bitwise_and),
+    "int_bit_or": _wrapping(np.bitwise_or),
+    "int_bit_xor": _wrapping(np.bitwise_xor),
+    "int_bit_not": _wrapping(np.invert),
+    "int_shift_left": _wrapping(np.left_shift),
+    "int_shift_right": _wrapping(np.right_shift),
     "int_select": lambda condition, a, b: a if condition else b,
     "int64_of": _whole(-(2.0**63), 2.0**63, -(2**63)),
     "int32_of": _whole(np.nextafter(-(2.0**31) - 1, 0), 2.0**31, -(2**31)),

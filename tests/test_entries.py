@@ -19,6 +19,7 @@ import pytest
 
 import tinygrad_rnn as tg
 from tests.test_jit_operations import EXAMPLES
+from tests.test_primitives import takes_floats
 from tinygrad_rnn.compiler.host import fusable, reducible
 from tinygrad_rnn.compiler.layout import is_view
 from tinygrad_rnn.compiler.program import Builder
@@ -200,6 +201,8 @@ def in_gradient(entry: Primitive) -> str:
     """Say how a gradient comes through, or what is missing."""
     if any(entry.rules):
         return "by its rules"
+    if not takes_floats(entry):
+        return "there is none"
     if entry.name in NO_GRADIENT or result_kinds(entry) <= set("iub"):
         return "there is none"
     return f"'{entry.name}' has no derivative rule, and its result is floating"
@@ -309,7 +312,8 @@ def test_a_compiled_function_has_it_as_its_facts_say(name: str) -> None:
     """The compiler's own division of a program of one operation: loops, views, and what is NumPy's."""
     entry = REGISTRY[name]
     for values, params in given(name):
-        xs = drawn(values, np.random.default_rng(0))
+        kind = np.float64 if takes_floats(entry) else np.int64
+        xs = drawn(values, np.random.default_rng(0), kind)
         if entry.elementwise:  # conditions are not brought to the dtype of the others
             numeric = range(len(xs))[entry.promotes]
             xs = [x if k in numeric else x > 1 for k, x in enumerate(xs)]

@@ -26,12 +26,14 @@ from tinygrad_rnn.loops.elementwise import ElementwiseKernel as Chain
 from tinygrad_rnn.ops import (  # noqa: F401  (windows: for the registry)
     along,
     custom,
+    elementary,
     elementwise,
     indexing,
     linear,
     reductions,
     shaping,
     shifting,
+    special,
     taking,
     windows,
 )
@@ -40,7 +42,7 @@ from tinygrad_rnn.recurrent import checkpoint  # noqa: F401
 # A dot in the name: an operation that some other test made. "_d0": the derivative of one that is a
 # program.
 NAMES = [name for name in REGISTRY if "." not in name and not re.search(r"_d\d+$", name)]
-OPERATIONS = {op.primitive.name: op for module in (elementwise, linear, reductions, shaping, indexing, custom) for op in vars(module).values()
+OPERATIONS = {op.primitive.name: op for module in (elementwise, elementary, special, linear, reductions, shaping, indexing, custom) for op in vars(module).values()
               if isinstance(getattr(op, "primitive", None), Primitive)}  # fmt: skip
 FLOATS = [np.dtype(np.float32), np.dtype(np.float64)]
 
@@ -161,7 +163,7 @@ def cases(name: str) -> list[Case]:
     """
     entry = REGISTRY[name]
     rng = np.random.default_rng(zlib.crc32(name.encode()))
-    if not is_complete(entry):
+    if not is_complete(entry) or not takes_floats(entry):
         return []
     made = [
         *(elementwise_cases(entry, rng) if entry.elementwise else example_cases(entry, rng)),
@@ -297,6 +299,17 @@ def special_cases(entry: Primitive, rng: np.random.Generator) -> list[Case]:
 
 def gradient_cases(name: str) -> list[Case]:
     return cases(name) if REGISTRY[name].rules else []
+
+
+def takes_floats(entry: Primitive) -> bool:
+    """Whether it is no operation on the bits of integers, for which test_elementary.py has cases."""
+    try:
+        entry.shape(*[tg.Spec(())] * len(entry.inputs), **entry.defaults)
+    except tg.DtypeError:
+        return False
+    except Exception:
+        return True
+    return True
 
 
 def is_complete(entry: Primitive) -> bool:
@@ -501,7 +514,7 @@ PATTERNS = {
 }
 # near a zero their error is relative to the terms of a sum
 CANCELLING = ("gelu", "logaddexp", "log_sigmoid", "hard_sigmoid")
-FUSIBLE = [n for n in NAMES if REGISTRY[n].elementwise]
+FUSIBLE = [n for n in NAMES if REGISTRY[n].elementwise and takes_floats(REGISTRY[n])]
 
 
 def forward_of(entry: Primitive, params: dict[str, Any]) -> Callable[..., Any]:

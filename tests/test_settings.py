@@ -29,7 +29,7 @@ def each(names: list[str], labels: set[str]) -> dict[str, set[str]]:
 
 # what is right, though it may be unusual: by the name of the parameter, or with the function's
 TAKEN: dict[str, set[str]] = {
-    **each(["x", "a", "b", "condition", "value", "indices", "data", "tensors", "operands"], NUMBERS),
+    **each(["x", "a", "b", "y", "condition", "value", "indices", "data", "tensors", "operands"], NUMBERS),
     **each(["keepdims", "bias", "affine", "training", "centered", "count_include_pad", "elementwise_affine", "batch_first", "bidirectional",
                      "reset_after", "reverse", "return_states", "peepholes", "log_space"], {"True"}),
     **each(["axis", "axis1", "axis2"], {"None", "-1", "0", "[]"}),

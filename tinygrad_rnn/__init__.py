@@ -140,6 +140,37 @@ if TYPE_CHECKING:
     from .drawing import Drawing, draw, explore
     from .formats.checkpoint import load, save
     from .functional import functional_call, hessian, hvp, jacobian
+    from .ops.elementary import (
+        arccos,
+        arccosh,
+        arcsin,
+        arcsinh,
+        arctan,
+        arctan2,
+        arctanh,
+        bitwise_and,
+        bitwise_not,
+        bitwise_or,
+        bitwise_xor,
+        ceil,
+        copysign,
+        cosh,
+        exp2,
+        floor_divide,
+        fmax,
+        fmin,
+        hypot,
+        isinf,
+        left_shift,
+        log2,
+        log10,
+        right_shift,
+        round,
+        sinh,
+        tan,
+        trunc,
+        xlogy,
+    )
     from .ops.making import (
         arange,
         empty,
@@ -152,6 +183,7 @@ if TYPE_CHECKING:
         ones_like,
         zeros,
     )
+    from .ops.special import digamma, erfc, erfinv, lgamma, polygamma, sinc
     from .ops.windows import avg_pool1d, avg_pool2d, conv1d, conv2d, max_pool1d, max_pool2d
     from .optim import clip_grad_norm, clip_grad_value
 
@@ -181,13 +213,25 @@ __all__ = [
     "all",
     "any",
     "arange",
+    "arccos",
+    "arccosh",
+    "arcsin",
+    "arcsinh",
+    "arctan",
+    "arctan2",
+    "arctanh",
     "argmax",
     "argmin",
     "astype",
     "at_step",
     "avg_pool1d",
     "avg_pool2d",
+    "bitwise_and",
+    "bitwise_not",
+    "bitwise_or",
+    "bitwise_xor",
     "broadcast_to",
+    "ceil",
     "cells",
     "checkpoint",
     "clip",
@@ -196,7 +240,9 @@ __all__ = [
     "concatenate",
     "conv1d",
     "conv2d",
+    "copysign",
     "cos",
+    "cosh",
     "cummax",
     "cumprod",
     "cumsum",
@@ -204,6 +250,7 @@ __all__ = [
     "detach",
     "detect_anomaly",
     "diagnose",
+    "digamma",
     "divide",
     "draw",
     "dynamics",
@@ -216,13 +263,19 @@ __all__ = [
     "enable_grad",
     "equal",
     "erf",
+    "erfc",
+    "erfinv",
     "exp",
+    "exp2",
     "expand_dims",
     "explore",
     "expm1",
     "eye",
     "flip",
     "floor",
+    "floor_divide",
+    "fmax",
+    "fmin",
     "full",
     "full_like",
     "functional_call",
@@ -235,21 +288,27 @@ __all__ = [
     "hard_sigmoid",
     "hessian",
     "hvp",
+    "hypot",
     "index_add",
     "init",
     "isfinite",
+    "isinf",
     "isnan",
     "jacobian",
     "jit",
     "jvp",
     "leaky_relu",
     "learn",
+    "left_shift",
     "less",
     "less_equal",
+    "lgamma",
     "linspace",
     "load",
     "log",
     "log1p",
+    "log2",
+    "log10",
     "log_sigmoid",
     "log_softmax",
     "logaddexp",
@@ -278,6 +337,7 @@ __all__ = [
     "optim",
     "outer",
     "pad",
+    "polygamma",
     "positive",
     "power",
     "prod",
@@ -286,7 +346,9 @@ __all__ = [
     "register_ufunc",
     "relu",
     "reshape",
+    "right_shift",
     "roll",
+    "round",
     "save",
     "scatter",
     "set_num_threads",
@@ -294,6 +356,8 @@ __all__ = [
     "sign",
     "silu",
     "sin",
+    "sinc",
+    "sinh",
     "softmax",
     "softplus",
     "split",
@@ -308,6 +372,7 @@ __all__ = [
     "swapaxes",
     "take",
     "take_along_axis",
+    "tan",
     "tanh",
     "tape",
     "tbptt",
@@ -316,11 +381,13 @@ __all__ = [
     "transpose",
     "tril",
     "triu",
+    "trunc",
     "unroll",
     "value_and_grad",
     "var",
     "vjp",
     "where",
+    "xlogy",
     "zeros",
     "zeros_like",
 ]
@@ -341,6 +408,10 @@ _CALLED = {
     "clip_grad_value_": "clip_grad_value",
     "compile": "jit",
     "inference_mode": "no_grad",
+    **{f"a{name}": f"arc{name}" for name in ("sin", "cos", "tan", "sinh", "cosh", "tanh")},
+    "atan2": "arctan2",
+    "gammaln": "lgamma",
+    "psi": "digamma",
 }
 _ELSEWHERE = {
     **dict.fromkeys(
@@ -361,32 +432,20 @@ _ELSEWHERE = {
 }
 # loaded when first used: the tensor, its operations and unrolling alone are quick to import
 _LAZY = {
-    "compiler": ("CompileError", "jit"),
-    "diagnosis": (
-        "GradcheckError",
-        "detect_anomaly",
-        "diagnose",
-        "dynamics",
-        "gradcheck",
-        "gradient_flow",
+    "compiler": "CompileError jit",
+    "diagnosis": ("GradcheckError detect_anomaly diagnose dynamics gradcheck gradient_flow"),
+    "drawing": "Drawing draw explore",
+    "formats.checkpoint": "load save",
+    "functional": "functional_call hessian hvp jacobian",
+    "ops.elementary": (
+        "arccos arccosh arcsin arcsinh arctan arctan2 arctanh bitwise_and bitwise_not "
+        "bitwise_or bitwise_xor ceil copysign cosh exp2 floor_divide fmax fmin hypot isinf "
+        "left_shift log10 log2 right_shift round sinh tan trunc xlogy"
     ),
-    "drawing": ("Drawing", "draw", "explore"),
-    "formats.checkpoint": ("load", "save"),
-    "functional": ("functional_call", "hessian", "hvp", "jacobian"),
-    "ops.making": (
-        "arange",
-        "empty",
-        "empty_like",
-        "eye",
-        "full",
-        "full_like",
-        "linspace",
-        "ones",
-        "ones_like",
-        "zeros",
-    ),
-    "ops.windows": ("avg_pool1d", "avg_pool2d", "conv1d", "conv2d", "max_pool1d", "max_pool2d"),
-    "optim": ("clip_grad_norm", "clip_grad_value"),
+    "ops.making": ("arange empty empty_like eye full full_like linspace ones ones_like zeros"),
+    "ops.special": "digamma erfc erfinv lgamma polygamma sinc",
+    "ops.windows": "avg_pool1d avg_pool2d conv1d conv2d max_pool1d max_pool2d",
+    "optim": "clip_grad_norm clip_grad_value",
 }
 
 
@@ -394,7 +453,7 @@ def __getattr__(name: str) -> Any:
     if name in ("cells", "init", "learn", "nn", "optim", "random"):
         return _import_module(f"{__name__}.{name}")
     for module, names in _LAZY.items():
-        if name in names:
+        if name in names.split():
             found = globals()[name] = getattr(_import_module(f"{__name__}.{module}"), name)
             return found
     hint = (

@@ -13,7 +13,7 @@ import weakref
 from typing import Any
 
 from ..core.errors import GraphError
-from ..core.primitive import REGISTRY, Array, Spec
+from ..core.primitive import REGISTRY, Array, Primitive, Spec
 from ..core.record import describe
 from ..core.tape import Freed, Leaf, Mark, Node, context, reachable
 from ..core.tensor import Tensor, attach, tensor
@@ -76,6 +76,13 @@ def _owner(leaf: Leaf) -> Tensor:
     return owner
 
 
+def _primitive(name: str) -> Primitive:
+    """Return an operation by its name; some families are loaded when first used."""
+    if name not in REGISTRY:
+        from ..ops import elementary, special, windows  # noqa: F401  (for the registry)
+    return REGISTRY[name]
+
+
 def _restore_leaf(
     kind: type[Tensor], array: Array, requires_grad: bool, name: str | None, grad: Tensor | None
 ) -> Tensor:
@@ -105,9 +112,10 @@ def _restore(array: Array, rows: list[Any]) -> Tensor:
                 f"unpickling: no operation named '{op}' is registered; import the module that defines it first"
             )
         links = tuple(nodes[value] if kind == "node" else value for kind, value in inputs)
-        edges = REGISTRY[op].edges(links) if requires_grad else ()
+        primitive = _primitive(op)
+        edges = primitive.edges(links) if requires_grad else ()
         out, origin = Spec(shape, dtype), (None, 0, Mark(*mark))
-        node = Node(REGISTRY[op], links, edges, params, saved, out, requires_grad, origin)
+        node = Node(primitive, links, edges, params, saved, out, requires_grad, origin)
         node.name = name
         nodes.append(node)
     return Tensor(tensor(array).array, nodes[-1])

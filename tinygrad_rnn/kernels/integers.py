@@ -149,6 +149,66 @@ def int_mod(builder: Any, a: Any, b: Any) -> Any:
 
 
 @_integers(2)
+def int_floor_divide(builder: Any, a: Any, b: Any) -> Any:
+    """Return a / b, rounded down.
+
+    It is 0 for b = 0; the smallest number divided by -1 is the number itself.
+    """
+    zero, minus = (builder.icmp_signed("==", b, _constant(n)) for n in (0, -1))
+    safe = builder.select(builder.or_(zero, minus), _constant(1), b)
+    rest = builder.srem(a, safe)
+    other = builder.icmp_signed("<", builder.xor(rest, safe), _constant(0))
+    below = builder.and_(other, builder.icmp_signed("!=", rest, _constant(0)))
+    found = builder.sub(builder.sdiv(a, safe), builder.zext(below, INT))
+    negative = builder.sub(_constant(0), a)
+    return builder.select(zero, _constant(0), builder.select(minus, negative, found))
+
+
+@_integers(2)
+def int_bit_and(builder: Any, a: Any, b: Any) -> Any:
+    """Return the bits that both have."""
+    return builder.and_(a, b)
+
+
+@_integers(2)
+def int_bit_or(builder: Any, a: Any, b: Any) -> Any:
+    """Return the bits that one has."""
+    return builder.or_(a, b)
+
+
+@_integers(2)
+def int_bit_xor(builder: Any, a: Any, b: Any) -> Any:
+    """Return the bits that only one has."""
+    return builder.xor(a, b)
+
+
+@_integers(1)
+def int_bit_not(builder: Any, x: Any) -> Any:
+    """Return the bits that it has not."""
+    return builder.xor(x, _constant(-1))
+
+
+def _within(builder: Any, count: Any) -> tuple[Any, Any]:
+    """Return whether bits can be moved by so many places, and a number for which they can."""
+    fits = builder.icmp_unsigned("<", count, _constant(64))
+    return fits, builder.select(fits, count, _constant(0))
+
+
+@_integers(2)
+def int_shift_left(builder: Any, a: Any, b: Any) -> Any:
+    """Return the bits moved up; by more places than there are, or fewer than 0, that is 0."""
+    fits, count = _within(builder, b)
+    return builder.select(fits, builder.shl(a, count), _constant(0))
+
+
+@_integers(2)
+def int_shift_right(builder: Any, a: Any, b: Any) -> Any:
+    """Return the bits moved down, with the sign repeated above; beyond all places that is 0 or -1."""
+    fits, count = _within(builder, b)
+    return builder.ashr(a, builder.select(fits, count, _constant(63)))
+
+
+@_integers(2)
 def int_power(builder: Any, a: Any, b: Any) -> Any:
     """Return a ** b, which wraps around, by squaring; b is not negative (see `REFUSALS`)."""
     before = builder.block

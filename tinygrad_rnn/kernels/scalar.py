@@ -55,11 +55,14 @@ from numba.extending import intrinsic
 
 __all__ = [
     "absolute",
+    "ceil",
+    "copysign",
     "cos",
     "erf",
     "exp",
     "expm1",
     "floor",
+    "floor_divide",
     "interleaving",
     "largest",
     "log",
@@ -70,7 +73,10 @@ __all__ = [
     "minimum",
     "mod",
     "plus",
+    "polygamma",
     "power",
+    "round",
+    "scipy_addresses",
     "select",
     "sigmoid",
     "sign",
@@ -79,6 +85,7 @@ __all__ = [
     "softplus",
     "sqrt",
     "tanh",
+    "trunc",
     "wide_vectors",
 ]
 
@@ -935,6 +942,160 @@ def power(a: _Value, b: _Value) -> _Value:
     )
 
 
+# --- Functions of libraries -----------------------------------------------------------------------
+
+
+def _called(x: _Value, function: str, *others: _Value, switch: bool = False) -> _Value:
+    """Call a function of doubles by its name, for one element at a time; float32 goes by float64.
+
+    With a `switch` it takes a whole number besides, which is 0.
+    """
+    values = [v.to_format(_FLOAT64) if v.format is _FLOAT32 else v for v in (x, *others)]
+    kinds = [_FLOAT64.type] * len(values)
+    raw = [v.raw for v in values]
+    if switch:
+        kinds.append(ir.IntType(32))
+        raw.append(ir.Constant(ir.IntType(32), 0))
+    known = declared(x.builder.module, function, _FLOAT64.type, *kinds)
+    known.attributes.add("nounwind")
+    found = _Value(x.builder, _FLOAT64, x.builder.call(known, raw))
+    return found.to_format(x.format) if x.format is _FLOAT32 else found
+
+
+# The C library's functions, by our names. Error: float32 0.6 ulp, float64 as the library.
+LIBRARY = {
+    "tan": "tan",
+    "sinh": "sinh",
+    "cosh": "cosh",
+    "arcsin": "asin",
+    "arccos": "acos",
+    "arctan": "atan",
+    "arcsinh": "asinh",
+    "arccosh": "acosh",
+    "arctanh": "atanh",
+    "log2": "log2",
+    "log10": "log10",
+    "exp2": "exp2",
+    "arctan2": "atan2",
+    "hypot": "hypot",
+}
+# SciPy's functions, of which `loops/launch.py` says where they are. Error: as SciPy's.
+OF_SCIPY = {"erfc": "erfc", "erfinv": "erfinv", "lgamma": "gammaln", "digamma": "psi"}
+
+
+def _library(name: str, function: str, *, pair: bool = False, switch: bool = False) -> Any:
+    def one(x: _Value) -> _Value:
+        return _called(x, function, switch=switch)
+
+    def two(a: _Value, b: _Value) -> _Value:
+        return _called(a, function, b)
+
+    formula: Any = two if pair else one
+    formula.__name__ = formula.__qualname__ = name
+    formula.__doc__ = f"`{function}` of a library."
+    return _binary(formula) if pair else _unary(formula)
+
+
+def symbol(name: str) -> str:
+    """Return the name by which machine code finds a function of SciPy's."""
+    return f"tinygrad_rnn_scipy_{name}"
+
+
+for _name, _function in LIBRARY.items():
+    globals()[_name] = _library(_name, _function, pair=_name in ("arctan2", "hypot"))
+_intrinsics = {name: _library(name, symbol(name), switch=True) for name in OF_SCIPY}
+
+
+def __getattr__(name: str) -> Any:
+    """Return an intrinsic that calls SciPy, when code that uses it is compiled or loaded.
+
+    numba finds what it calls among LLVM's symbols, so SciPy is loaded then.
+    """
+    if name not in _intrinsics:
+        raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
+    for found, address in scipy_addresses().items():
+        llvmlite.binding.add_symbol(found, address)
+    return _intrinsics[name]
+
+
+@functools.cache
+def scipy_addresses() -> dict[str, int]:
+    """Return where SciPy's functions are, by their symbols."""
+    import ctypes
+
+    from scipy.special import cython_special
+
+    name_of, address_of = (
+        getattr(ctypes.pythonapi, f"PyCapsule_Get{part}") for part in ("Name", "Pointer")
+    )
+    name_of.restype, name_of.argtypes = ctypes.c_char_p, [ctypes.py_object]
+    address_of.restype, address_of.argtypes = ctypes.c_void_p, [ctypes.py_object, ctypes.c_char_p]
+    offered, found = cython_special.__pyx_capi__, {}
+    for ours, name in OF_SCIPY.items():
+        for capsule in (offered.get(f"{start}{name}") for start in ("", *_FUSED)):
+            kind = b"" if capsule is None else name_of(capsule)
+            if kind == b"double (double, int __pyx_skip_dispatch)":
+                found[symbol(ours)] = address_of(capsule, kind)
+    return found
+
+
+_FUSED = ("__pyx_fuse_0", "__pyx_fuse_1")
+
+
+@_binary
+def polygamma(x: _Value, n: _Value) -> _Value:
+    """Derivative of order n of the digamma function, for a whole n of at least 1.
+
+    It is (-1)**(n + 1) n! times the sum of (x + k)**(-n - 1) over k = 0, 1, ...: the terms up to
+    x + k = 10 one by one, and the rest by the formula of Euler and Maclaurin. At 0, -1, ... it is
+    infinite, as SciPy's. Computed in float64.
+    """
+    if x.format is _FLOAT32:
+        wide = polygamma_wide(x.to_format(_FLOAT64), n.to_format(_FLOAT64))
+        return wide.to_format(_FLOAT32)
+    return polygamma_wide(x, n)
+
+
+# B(2j) / (2j)! of the Bernoulli numbers
+_BERNOULLI = (
+    1 / 12, -1 / 720, 1 / 30240, -1 / 1209600, 1 / 47900160, -691 / 1307674368000,
+    1 / 74724249600, -3617 / 10670622842880000,
+)  # fmt: skip
+
+
+def polygamma_wide(x: _Value, n: _Value) -> _Value:
+    """Write `polygamma` of float64; the first terms are a loop."""
+    builder, power = x.builder, -(n + 1.0)
+    before = builder.block
+    head, body, after = (
+        builder.append_basic_block(f"polygamma.{name}") for name in ("head", "body", "end")
+    )
+    pole = x.call("floor").equals(x) & (x < 0.5)
+    start = x.constant(1.0).where(pole, x)
+    builder.branch(head)
+    builder.position_at_end(head)
+    place, total = (x.wrap(builder.phi(_FLOAT64.type)) for _ in range(2))
+    place.raw.add_incoming(start.raw, before)
+    total.raw.add_incoming(x.constant(0.0).raw, before)
+    builder.cbranch((place < 10.0).raw, body, after)
+    builder.position_at_end(body)
+    place.raw.add_incoming((place + 1.0).raw, builder.block)
+    total.raw.add_incoming((total + place.call("pow", power)).raw, builder.block)
+    builder.branch(head)
+    builder.position_at_end(after)
+    term = place.call("pow", power)
+    rest = term * place / n + term * 0.5
+    factor, term = n + 1.0, term / place
+    for j, number in enumerate(_BERNOULLI):
+        rest = rest + term * factor * number
+        factor = factor * (n + (2.0 * j + 2.0)) * (n + (2.0 * j + 3.0))
+        term = term / (place * place)
+    rest = x.constant(0.0).where(x.equals(math.inf), rest)
+    size = x.constant(math.inf).where(pole, (total + rest) * _called(n + 1.0, "tgamma"))
+    half = n * 0.5
+    return (-size).where(half.call("floor").equals(half), size)
+
+
 # --- Rounding, signs and choices ------------------------------------------------------------------
 
 
@@ -942,6 +1103,46 @@ def power(a: _Value, b: _Value) -> _Value:
 def floor(x: _Value) -> _Value:
     """Largest whole number not above x."""
     return x.call("floor")
+
+
+@_unary
+def ceil(x: _Value) -> _Value:
+    """Smallest whole number not below x."""
+    return x.call("ceil")
+
+
+@_unary
+def trunc(x: _Value) -> _Value:
+    """Whole number next to x on the side of zero."""
+    return x.call("trunc")
+
+
+@_unary
+def round(x: _Value) -> _Value:
+    """Nearest whole number; of two that are as near, the even one."""
+    return x.call("rint")
+
+
+@_binary
+def copysign(a: _Value, b: _Value) -> _Value:
+    """Magnitude of a with the sign of b."""
+    return a.with_sign(b)
+
+
+@_binary
+def floor_divide(a: _Value, b: _Value) -> _Value:
+    """Whole number of times that b goes into a, as np.floor_divide; not vectorised.
+
+    It is the floor of the exact quotient, where a / b may be rounded up to a whole number.
+    """
+    rest = a % b
+    quotient = (a - rest) / b
+    other = (rest < 0.0) ^ (b < 0.0)
+    quotient = (quotient - 1.0).where(rest.compare("!=", 0.0) & other, quotient)
+    floor = quotient.call("floor")
+    nearest = (floor + 1.0).where((quotient - floor) > 0.5, floor)
+    whole = a.constant(0.0).with_sign(a / b).where(quotient.equals(0.0), nearest)
+    return (a / b).where(b.equals(0.0), whole)
 
 
 @_binary

@@ -39,8 +39,25 @@ SIGNS: dict[type, str] = {
     ast.USub: "neg",
 }
 OF_INTEGERS = {"+": "int_add", "-": "int_subtract", "*": "int_multiply", "neg": "int_negative"}
-INTEGER_FUNCTIONS = ("absolute", "sign", "mod", "power", "maximum", "minimum", "select")
+INTEGER_FUNCTIONS = (
+    "absolute",
+    "sign",
+    "mod",
+    "floor_divide",
+    "power",
+    "maximum",
+    "minimum",
+    "select",
+    "bit_and",
+    "bit_or",
+    "bit_xor",
+    "bit_not",
+    "shift_left",
+    "shift_right",
+)
+ROUNDING = ("floor", "ceil", "trunc", "round")
 OF_BOOLEANS = {"+": "or", "*": "and"}  # NumPy has no others
+BITS_OF_BOOLEANS = {"bit_and": "and", "bit_or": "or", "bit_xor": "!=", "bit_not": "not"}
 
 
 class NoExpression(Exception):
@@ -288,16 +305,19 @@ class _Expression:
             v if isinstance(v, Scalar) else Number(v, self.kind) for v in inputs if v is not None
         ]
         bound = name in ("maximum", "minimum")
-        if len(there) == 1 and (bound or (name == "floor" and self.kind is Kind.INTEGER)):
+        exact = self.kind in (Kind.INTEGER, Kind.BOOLEAN)
+        if len(there) == 1 and (bound or (name in ROUNDING and exact)):
             return there[0]  # one bound is not there; an integer is whole already
         if self.kind is Kind.BOOLEAN and (bound or name == "absolute"):
             sign = "or" if name == "maximum" else "and"
             return there[0] if len(there) == 1 else Apply(sign, tuple(there))
         if self.kind is Kind.INTEGER and name in INTEGER_FUNCTIONS:
             return Apply(f"int_{name}", tuple(there))
+        if self.kind is Kind.BOOLEAN and name in BITS_OF_BOOLEANS:
+            return Apply(BITS_OF_BOOLEANS[name], tuple(there))
         if self.kind is Kind.BOOLEAN and name == "select":
             return Apply("int_select", tuple(there))
-        if self.kind in (Kind.INTEGER, Kind.BOOLEAN):
+        if exact:
             raise self._unknown(name)
         return Apply(name, tuple(there))
 

@@ -42,13 +42,16 @@ def compiled(text: Text) -> Any:
     TinygradError, OSError, MemoryError, EOFError
         As they are: what the machine lacks is no fault of the code.
     """
-    from . import instructions, machine  # here, since without numba there is no LLVM either
+    # here, since without numba there is no LLVM either
+    from ..kernels import scalar
+    from . import instructions, machine
 
+    others = scalar.scipy_addresses() if text.used & scalar.OF_SCIPY.keys() else {}
     translation = runtime.Translation(
         tuple(f.name for f in text.module.functions if not f.inner),
         lambda: machine.translated(text.module, text.style),
         (machine.__file__, instructions.__file__),
-        products.addresses(),
+        products.addresses() | others,
     )
     try:
         return runtime.native(text.text, translation)

@@ -36,13 +36,15 @@ TYPES = {  # what the usual arrays are called
 class Text:
     """The text of a module.
 
-    `statements` has for each line the one that it comes from, or None.
+    `statements` has for each line the one that it comes from, or None; `used` the functions of
+    numbers that it calls.
     """
 
     text: str
     statements: tuple[ir.Statement | None, ...]
     module: ir.Module
     style: Style
+    used: frozenset[str]
 
 
 Line = tuple[str, ir.Statement | None]
@@ -80,7 +82,8 @@ def write(
         lines += [("", None), ("", None), *((f"# {text}", None) for text in above)]
         lines += function.lines()
     text = "\n".join([line for line, _ in lines] + [""])
-    return Text(text, tuple(statement for _, statement in lines), module, style)
+    used = frozenset().union(*(function.used for function in written))
+    return Text(text, tuple(statement for _, statement in lines), module, style, used)
 
 
 def _head(module: ir.Module, style: Style, written: Sequence[_Function]) -> list[str]:

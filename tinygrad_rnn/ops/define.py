@@ -194,6 +194,7 @@ def pointwise(
     boolean: bool = False,
     kernel: int = 0,
     domain: Any = (-2.0, 2.0),
+    name: str | None = None,
     **given: Any,
 ) -> Callable[..., Any]:
     """Make the decorated function an elementwise operation.
@@ -216,15 +217,18 @@ def pointwise(
         ``make bench``); 0: never.
     domain : (low, high) or a list of them
         Where inputs are drawn from in tests; one for all inputs or one for each.
+    name : str, optional
+        The name of the operation where it is not that of the function.
     **given
         Further arguments of `Primitive`, and the fields of `Facts`.
     """
 
     def decorate(forward: Callable[..., Any]) -> Any:
         known = taken_from(given, scalar)
-        shape = broadcast_rule(forward.__name__, boolean, numpy or forward)
+        called = name or forward.__name__
+        shape = broadcast_rule(called, boolean, numpy or forward)
         entry = Primitive(
-            forward.__name__,
+            called,
             forward,
             [],
             shape=shape,

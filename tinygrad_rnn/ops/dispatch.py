@@ -12,9 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from ..core.errors import DtypeError, NotDifferentiableError
+from ..core.errors import NotDifferentiableError
 from ..core.primitive import Spec
-from ..core.record import describe
 from ..core.tensor import Tensor
 from . import along, elementwise, linear, reductions, shaping, shifting, taking
 from .custom import UFUNCS
@@ -90,27 +89,45 @@ def dot(a: Any, b: Any) -> Any:
     return linear.matmul(a, b) if left and right else a * b
 
 
-def _of_bools(op: Callable[..., Any], symbol: str) -> Callable[..., Any]:
-    """Return the operator & | ^ or ~ for booleans; on integers it would be bitwise: an error."""
+def later(name: str) -> Callable[..., Any]:
+    """Return an operation of `elementary`, which is loaded when it is first called."""
 
-    def checked(*operands: Any) -> Any:
-        if any(getattr(x, "dtype", np.dtype(type(x))) != np.bool_ for x in operands):
-            raise DtypeError(
-                f"{symbol} is for boolean tensors; found {', '.join(describe(x) for x in operands)}. Compare first, as in (t > 0)"
-            )
-        return op(*operands)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        from . import elementary
 
-    return checked
+        return getattr(elementary, name)(*args, **kwargs)
+
+    return call
+
+
+def _bitwise(op: Callable[..., Any], name: str) -> Callable[..., Any]:
+    """Return the operator & | ^ or ~: of booleans the logical operation, of integers their bits."""
+    of_integers = later(name)
+
+    def chosen(*operands: Any) -> Any:
+        bools = all(getattr(x, "dtype", np.dtype(type(x))) == np.bool_ for x in operands)
+        return (op if bools else of_integers)(*operands)
+
+    return chosen
 
 
 LOGICAL = {
-    "and": _of_bools(elementwise.logical_and, "&"),
-    "or": _of_bools(elementwise.logical_or, "|"),
-    "xor": _of_bools(elementwise.not_equal, "^"),
+    "and": _bitwise(elementwise.logical_and, "bitwise_and"),
+    "or": _bitwise(elementwise.logical_or, "bitwise_or"),
+    "xor": _bitwise(elementwise.not_equal, "bitwise_xor"),
 }
 for _name, _op in LOGICAL.items():  # which an array of NumPy calls where it stands on the left
     UFUNCS[getattr(np, f"bitwise_{_name}")] = _op
-logical_not = _of_bools(elementwise.logical_not, "~")
+logical_not = _bitwise(elementwise.logical_not, "bitwise_not")
+UFUNCS[np.invert] = logical_not
+SHIFTS = {"lshift": later("left_shift"), "rshift": later("right_shift")}
+_LATER = (
+    "arccos arccosh arcsin arcsinh arctan arctan2 arctanh ceil copysign cosh exp2 floor_divide fmax fmin hypot isinf left_shift log10 "
+    "log2 right_shift sinh tan trunc"
+)
+for _name in _LATER.split():
+    UFUNCS[getattr(np, _name)] = later(_name)
+UFUNCS[np.rint] = later("round")
 
 
 def _flat(op: Callable[..., Any]) -> Callable[..., Any]:
@@ -123,6 +140,12 @@ def _flat(op: Callable[..., Any]) -> Callable[..., Any]:
     return call
 
 
+def _sinc(x: Any) -> Any:
+    from . import special
+
+    return special.sinc(x)
+
+
 # For each function of NumPy ours, and the names of NumPy's parameters in their order: first those
 # that are inputs, then the settings. Where a setting has another name here, that stands behind a
 # colon. One in brackets does not exist here: it may be given with its default, which is None or
@@ -131,6 +154,8 @@ _OUT = "[dtype] [out]"
 _TAKEN: dict[Any, tuple[Callable[..., Any], str, str]] = {
     np.clip: (elementwise.clip, "a", "a_min:low a_max:high [out] min:low max:high"),
     np.where: (elementwise.where, "condition x y", ""),
+    np.sinc: (_sinc, "x", ""),
+    np.round: (later("round"), "a", "[decimals=0] [out]"),
     np.sum: (reductions.sum, "a", f"axis {_OUT} keepdims [initial] [where]"),
     np.prod: (reductions.prod, "a", f"axis {_OUT} keepdims [initial] [where]"),
     np.mean: (reductions.mean, "a", f"axis {_OUT} keepdims [where]"),

@@ -54,6 +54,11 @@ def _astype(self: Tensor, dtype: Any) -> Any:
     return _copy(self) if self.dtype == found else elementwise.astype(self, found)
 
 
+def _round(self: Tensor) -> Any:
+    """Return the nearest integers, of two that are as near the even one."""
+    return dispatch.later("round")(self)
+
+
 _ARITHMETIC: dict[str, Callable[..., Any]] = {
     "add": elementwise.add,
     "sub": elementwise.subtract,
@@ -61,6 +66,7 @@ _ARITHMETIC: dict[str, Callable[..., Any]] = {
     "truediv": elementwise.divide,
     "pow": elementwise.power,
     "mod": elementwise.mod,
+    "floordiv": dispatch.later("floor_divide"),
     "matmul": linear.matmul,
 }
 _T = property(shaping.transpose, doc="The axes reversed.")
@@ -96,6 +102,12 @@ METHODS: dict[str, Any] = {
     **{f"__{r}{name}__": op for name, op in dispatch.LOGICAL.items() for r in ("", "r")},
     **numbers.METHODS,
     **_PASSING,
+    **{
+        f"__{r}{name}__": _turned(op) if r else op
+        for name, op in dispatch.SHIFTS.items()
+        for r in ("", "r")
+    },
+    "round": _round,
     "__eq__": _equality(elementwise.equal),
     "__ne__": _equality(elementwise.not_equal),
     "__lt__": elementwise.less,
