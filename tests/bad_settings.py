@@ -55,6 +55,8 @@ def given(name: str) -> Any:
 
 
 SPECIAL: dict[str, dict[str, Any]] = {  # where the name alone does not say it
+    "tg.moveaxis": {"source": lambda: 0, "destination": lambda: 1}, "tg.repeat": {"repeats": lambda: 2}, "tg.tile": {"reps": lambda: 2}, "tg.append": {"values": lambda: tensor(2, 3)},
+    "tg.meshgrid": {"tensors": lambda: (tensor(2), tensor(3))},
     **{f"tg.{name}": {"a": lambda: np.array([[3, 1, 2]]), "b": lambda: np.array([[1, 0, 2]])}
        for name in ("bitwise_and", "bitwise_or", "bitwise_xor", "left_shift", "right_shift")}, "tg.bitwise_not": {"x": lambda: np.array([[3, 1, 2]])},
     "tg.matmul": {"b": lambda: tensor(3, 2)}, "tg.outer": {"a": lambda: tensor(3), "b": lambda: tensor(2)}, "tg.reshape": {"shape": lambda: (3, 2)},

@@ -77,6 +77,8 @@ def draw(entry: Primitive, position: int, shape: tuple[int, ...], rng: np.random
     if is_condition(entry, position):
         n = int(np.prod(shape))
         return rng.permutation(np.arange(n) % 2 == rng.integers(2)).reshape(shape)
+    if not takes_floats(entry):
+        return rng.integers(0, 9, shape)
     low, high = bounds(entry, position)
     n = int(np.prod(shape))
     values = low + (high - low) * (np.arange(n) + rng.uniform(0.1, 0.9, n)) / max(n, 1)

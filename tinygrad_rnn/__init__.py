@@ -140,6 +140,26 @@ if TYPE_CHECKING:
     from .drawing import Drawing, draw, explore
     from .formats.checkpoint import load, save
     from .functional import functional_call, hessian, hvp, jacobian
+    from .ops.arranging import (
+        append,
+        array_split,
+        atleast_1d,
+        atleast_2d,
+        atleast_3d,
+        column_stack,
+        diff,
+        dstack,
+        flatten,
+        hstack,
+        meshgrid,
+        moveaxis,
+        ravel,
+        repeat,
+        rot90,
+        tile,
+        unstack,
+        vstack,
+    )
     from .ops.elementary import (
         arccos,
         arccosh,
@@ -212,6 +232,7 @@ __all__ = [
     "add",
     "all",
     "any",
+    "append",
     "arange",
     "arccos",
     "arccosh",
@@ -222,8 +243,12 @@ __all__ = [
     "arctanh",
     "argmax",
     "argmin",
+    "array_split",
     "astype",
     "at_step",
+    "atleast_1d",
+    "atleast_2d",
+    "atleast_3d",
     "avg_pool1d",
     "avg_pool2d",
     "bitwise_and",
@@ -237,6 +262,7 @@ __all__ = [
     "clip",
     "clip_grad_norm",
     "clip_grad_value",
+    "column_stack",
     "concatenate",
     "conv1d",
     "conv2d",
@@ -250,9 +276,11 @@ __all__ = [
     "detach",
     "detect_anomaly",
     "diagnose",
+    "diff",
     "digamma",
     "divide",
     "draw",
+    "dstack",
     "dynamics",
     "eager",
     "einsum",
@@ -271,6 +299,7 @@ __all__ = [
     "explore",
     "expm1",
     "eye",
+    "flatten",
     "flip",
     "floor",
     "floor_divide",
@@ -287,6 +316,7 @@ __all__ = [
     "greater_equal",
     "hard_sigmoid",
     "hessian",
+    "hstack",
     "hvp",
     "hypot",
     "index_add",
@@ -322,9 +352,11 @@ __all__ = [
     "max_pool2d",
     "maximum",
     "mean",
+    "meshgrid",
     "min",
     "minimum",
     "mod",
+    "moveaxis",
     "multiply",
     "neg",
     "nn",
@@ -342,12 +374,15 @@ __all__ = [
     "power",
     "prod",
     "random",
+    "ravel",
     "reciprocal",
     "register_ufunc",
     "relu",
+    "repeat",
     "reshape",
     "right_shift",
     "roll",
+    "rot90",
     "round",
     "save",
     "scatter",
@@ -377,59 +412,23 @@ __all__ = [
     "tape",
     "tbptt",
     "tensor",
+    "tile",
     "trace",
     "transpose",
     "tril",
     "triu",
     "trunc",
     "unroll",
+    "unstack",
     "value_and_grad",
     "var",
     "vjp",
+    "vstack",
     "where",
     "xlogy",
     "zeros",
     "zeros_like",
 ]
-_CALLED = {
-    "cat": "concatenate",
-    "chunk": "split",
-    "pow": "power",
-    "mul": "multiply",
-    "sub": "subtract",
-    "div": "divide",
-    "mm": "matmul",
-    "bmm": "matmul",
-    "permute": "transpose",
-    "unsqueeze": "expand_dims",
-    "from_numpy": "tensor",
-    "as_tensor": "tensor",
-    "clip_grad_norm_": "clip_grad_norm",
-    "clip_grad_value_": "clip_grad_value",
-    "compile": "jit",
-    "inference_mode": "no_grad",
-    **{f"a{name}": f"arc{name}" for name in ("sin", "cos", "tan", "sinh", "cosh", "tanh")},
-    "atan2": "arctan2",
-    "gammaln": "lgamma",
-    "psi": "digamma",
-}
-_ELSEWHERE = {
-    **dict.fromkeys(
-        ("RNN", "LSTM", "GRU"), "a layer is tg.nn.{0}; one step, for tg.unroll, is in tg.cells"
-    ),
-    **dict.fromkeys(
-        ("rand", "randn", "randint", "randperm"),
-        "random numbers are in tg.random: normal, uniform, integers, permutation",
-    ),
-    **dict.fromkeys(("float32", "float64", "int32", "int64"), "dtypes are those of NumPy: np.{0}"),
-    **dict.fromkeys(("float", "double", "long"), "dtypes are those of NumPy, such as np.float32"),
-    **dict.fromkeys(("device", "cuda"), "there are no devices: all runs on the processor"),
-    "autograd": "loss.backward(), or tg.grad(f)",
-    **dict.fromkeys(
-        ("manual_seed", "seed"),
-        "there is no global seed; what draws numbers takes rng=, a seed or a NumPy generator",
-    ),
-}
 # loaded when first used: the tensor, its operations and unrolling alone are quick to import
 _LAZY = {
     "compiler": "CompileError jit",
@@ -437,6 +436,10 @@ _LAZY = {
     "drawing": "Drawing draw explore",
     "formats.checkpoint": "load save",
     "functional": "functional_call hessian hvp jacobian",
+    "ops.arranging": (
+        "append array_split atleast_1d atleast_2d atleast_3d column_stack diff dstack flatten "
+        "hstack meshgrid moveaxis ravel repeat rot90 tile unstack vstack"
+    ),
     "ops.elementary": (
         "arccos arccosh arcsin arcsinh arctan arctan2 arctanh bitwise_and bitwise_not "
         "bitwise_or bitwise_xor ceil copysign cosh exp2 floor_divide fmax fmin hypot isinf "
@@ -456,14 +459,9 @@ def __getattr__(name: str) -> Any:
         if name in names.split():
             found = globals()[name] = getattr(_import_module(f"{__name__}.{module}"), name)
             return found
-    hint = (
-        f"; it is called tg.{_CALLED[name]} here"
-        if name in _CALLED
-        else f"; {_ELSEWHERE[name].format(name)}"
-        if name in _ELSEWHERE
-        else ""
-    )
-    raise AttributeError(f"module '{__name__}' has no attribute '{name}'{hint}")
+    from .ops.names import hint
+
+    raise AttributeError(f"module '{__name__}' has no attribute '{name}'{hint(name)}")
 
 
 def _compile_cell(cell: Any) -> Any:

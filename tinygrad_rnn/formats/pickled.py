@@ -80,6 +80,10 @@ def _primitive(name: str) -> Primitive:
     """Return an operation by its name; some families are loaded when first used."""
     if name not in REGISTRY:
         from ..ops import elementary, special, windows  # noqa: F401  (for the registry)
+    if name not in REGISTRY:
+        raise GraphError(
+            f"unpickling: no operation named '{name}' is registered; import the module that defines it first"
+        )
     return REGISTRY[name]
 
 
@@ -107,12 +111,8 @@ def _restore(array: Array, rows: list[Any]) -> Tensor:
                 nodes[-1].tensor = _CopiedTensor(row)
             continue
         op, inputs, params, saved, requires_grad, name, shape, dtype, mark = row
-        if op not in REGISTRY:
-            raise GraphError(
-                f"unpickling: no operation named '{op}' is registered; import the module that defines it first"
-            )
-        links = tuple(nodes[value] if kind == "node" else value for kind, value in inputs)
         primitive = _primitive(op)
+        links = tuple(nodes[value] if kind == "node" else value for kind, value in inputs)
         edges = primitive.edges(links) if requires_grad else ()
         out, origin = Spec(shape, dtype), (None, 0, Mark(*mark))
         node = Node(primitive, links, edges, params, saved, out, requires_grad, origin)

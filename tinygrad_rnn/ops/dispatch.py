@@ -140,6 +140,17 @@ def _flat(op: Callable[..., Any]) -> Callable[..., Any]:
     return call
 
 
+def _arranged(name: str) -> Callable[..., Any]:
+    """Return an operation of `arranging`, which is loaded when it is first called."""
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        from . import arranging
+
+        return getattr(arranging, name)(*args, **kwargs)
+
+    return call
+
+
 def _sinc(x: Any) -> Any:
     from . import special
 
@@ -196,6 +207,18 @@ _TAKEN: dict[Any, tuple[Callable[..., Any], str, str]] = {
     np.take_along_axis: (taking.take_along_axis, "arr indices", "axis"),
     np.tril: (shifting.tril, "m", "k"),
     np.triu: (shifting.triu, "m", "k"),
+    np.ravel: (_arranged("ravel"), "a", "[order=C]"),
+    np.moveaxis: (_arranged("moveaxis"), "a source destination", ""),
+    np.repeat: (_arranged("repeat"), "a repeats", "axis"),
+    np.tile: (_arranged("tile"), "A reps", ""),
+    np.vstack: (_arranged("vstack"), "tup", "[dtype] [casting=same_kind]"),
+    np.hstack: (_arranged("hstack"), "tup", "[dtype] [casting=same_kind]"),
+    np.dstack: (_arranged("dstack"), "tup", ""),
+    np.column_stack: (_arranged("column_stack"), "tup", ""),
+    np.append: (_arranged("append"), "arr values", "axis"),
+    np.array_split: (_arranged("array_split"), "ary indices_or_sections", "axis"),
+    np.rot90: (_arranged("rot90"), "m", "k axes"),
+    np.diff: (_arranged("diff"), "a", "n axis [prepend] [append]"),
 }
 
 

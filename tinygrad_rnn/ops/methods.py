@@ -95,6 +95,27 @@ _PASSING: dict[str, Callable[..., Any]] = {
         for name in names.split()
     },
 }
+
+
+def _ravel(self: Tensor) -> Any:
+    """Return the values along one axis, row by row."""
+    return shaping.reshape(self, -1)
+
+
+def _flatten(self: Tensor, start_axis: int = 0, end_axis: int = -1) -> Any:
+    """Join axes to one: all of them, or those from start_axis to end_axis."""
+    from . import arranging
+
+    return arranging.flatten(self, start_axis, end_axis)
+
+
+def _repeat(self: Tensor, repeats: Any, axis: int | None = None) -> Any:
+    """Repeat each element along an axis, as NumPy does."""
+    from . import arranging
+
+    return arranging.repeat(self, repeats, axis)
+
+
 METHODS: dict[str, Any] = {
     **{f"__{name}__": op for name, op in _ARITHMETIC.items()},
     **{f"__r{name}__": _turned(op) for name, op in _ARITHMETIC.items()},
@@ -108,6 +129,9 @@ METHODS: dict[str, Any] = {
         for r in ("", "r")
     },
     "round": _round,
+    "ravel": _ravel,
+    "flatten": _flatten,
+    "repeat": _repeat,
     "__eq__": _equality(elementwise.equal),
     "__ne__": _equality(elementwise.not_equal),
     "__lt__": elementwise.less,
