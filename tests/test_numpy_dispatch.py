@@ -461,8 +461,8 @@ def test_unregistered_numba_ufunc_refuses() -> None:
 A = np.random.default_rng(7).standard_normal((2, 3))
 MASK = A > 0
 CALLS: dict[str, list[tuple[Any, ...]]] = {
-    "round": [(A,)], "sinc": [(A,)], "ravel": [(A,)], "moveaxis": [(A, 0, 1)], "repeat": [(A, 2), (A, 2, 1)], "tile": [(A, 2)], "vstack": [([A, A],)], "hstack": [([A, A],)],
-    "dstack": [([A, A],)], "column_stack": [([A, A],)], "append": [(A, A), (A, A, 0)], "array_split": [(A, 2, 1)], "rot90": [(A,), (A, 2, (1, 0))], "diff": [(A,), (A, 1, 0)], "clip": [(A, -0.5, 0.5)], "where": [(MASK, A, -A)], "sum": [(A,), (A, 1)], "prod": [(A, 0)], "mean": [(A,), (A, (0, 1))],
+    "round": [(A,)], "sinc": [(A,)], "ravel": [(A,)], "moveaxis": [(A, 0, 1)], "repeat": [(A, 2), (A, 2, 1)], "tile": [(A, 2)], "vstack": [((A, A),)], "hstack": [((A, A),)],
+    "dstack": [((A, A),)], "column_stack": [((A, A),)], "append": [(A, A), (A, A, 0)], "array_split": [(A, 2, 1)], "rot90": [(A,), (A, 2, (1, 0))], "diff": [(A,), (A, 1, 0)], "clip": [(A, -0.5, 0.5)], "where": [(MASK, A, -A)], "sum": [(A,), (A, 1)], "prod": [(A, 0)], "mean": [(A,), (A, (0, 1))],
     "std": [(A, 1)], "var": [(A, 1)], "max": [(A, 0)], "min": [(A, 1)], "amax": [(A,)], "amin": [(A, 0)], "all": [(MASK, 1)], "any": [(MASK, 0)],
     "argmax": [(A,), (A, 1)], "argmin": [(A, 0)], "cumsum": [(A,), (A, 0)], "cumprod": [(A,), (A, 1)], "outer": [(A[0], A[1])],
     "dot": [(A, A.T), (A, 2.0)], "norm": [(A,), (A, None, 1), (A, "fro"), (A[0], 2), (A, None, 1, True)], "broadcast_to": [(A, (4, 2, 3))],

@@ -238,10 +238,10 @@ def rot90(x: Any, k: int = 1, axes: Any = (0, 1)) -> Any:
     """
     x = operand(x, "rot90")
     of_kind(k, ["int"], "rot90: k")
-    first, *rest = whole_numbers((axes,), "rot90: axes") or (None,)
-    if len(rest) != 1 or len(axes_of((first, *rest), x.ndim)) != 2:
+    plane = whole_numbers((axes,), "rot90: axes")
+    if len(plane) != 2 or len(axes_of(plane, x.ndim)) != 2:
         raise ShapeError(f"rot90: expected two axes of shape {tuple(x.shape)}; found {shown(axes)}")
-    a, b = first, rest[0]
+    a, b = plane
     if k % 4 == 0:
         return positive(x)
     if k % 4 == 2:
@@ -280,6 +280,7 @@ def meshgrid(*tensors: Any, indexing: str = "xy") -> list[Any]:
         "xy": the first varies along axis 1, the second along axis 0, as in NumPy; "ij": the k-th
         varies along axis k.
     """
+    of_kind(indexing, ["str"], "meshgrid: indexing")
     if indexing not in ("xy", "ij"):
         raise ShapeError(f"meshgrid: indexing must be 'xy' or 'ij'; found {indexing!r}")
     found = [operand(x, "meshgrid") for x in tensors]
