@@ -32,7 +32,16 @@ from tests import test_conventions, test_primitives
 from tinygrad_rnn.core.primitive import REGISTRY, Primitive, Rule
 
 REQUIRED = 0.99
-COMMUTATIVE = ("add", "multiply", "maximum", "minimum", "logical_and", "logical_or", "swapaxes")
+COMMUTATIVE = (
+    "add",
+    "multiply",
+    "maximum",
+    "minimum",
+    "logical_and",
+    "logical_or",
+    "swapaxes",
+    "hypot",
+)
 SWAPPING = (ast.Sub, ast.Div, ast.MatMult, ast.Pow, ast.FloorDiv, ast.Mod)
 
 # (where, pattern of the change) -> why a mutant that survived computes the same; these count as
@@ -73,6 +82,8 @@ EQUIVALENT: dict[tuple[str, str], str] = {
     ("_of", "axis -> x"): "without an axis, all are named one by one",
     ("_pairs", "given -> pad_width"): "NumPy makes the same array of it",
     ("_norm_slope", "1.0 -> 2.0"): "the numerator is 0",
+    ("hypot, [ab]", "1.0 -> 2.0"): "the numerator is 0",
+    ("hypot, [ab]", "out -> [ab]"): "where that is 0, the numerator is",
     ("take, x", "like_x -> g"): LIKE,
     ("part, x", "1 -> 2"): "every negative size means: what is left over",
     ("take_along_axis, x", "like_x -> g"): LIKE,

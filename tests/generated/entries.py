@@ -14,7 +14,7 @@ from tests.cell_checks import BATCH, CASES, Case, T
 from tests.fuzz import cells as fuzz_cells
 from tests.fuzz import functions as fuzz_functions
 from tests.fuzz import products as fuzz_products
-from tests.test_primitives import NAMES, parameter_sets
+from tests.test_primitives import NAMES, parameter_sets, takes_floats
 from tinygrad_rnn.core.primitive import REGISTRY, Primitive
 from tinygrad_rnn.core.tree import leaves, unflatten
 
@@ -211,7 +211,7 @@ def of_random_function(seed: int) -> Texts:
 def _kernels() -> Iterator[tuple[str, Made]]:
     for name in NAMES:
         primitive = REGISTRY[name]
-        if primitive.scalar is not None:
+        if primitive.scalar is not None and takes_floats(primitive):
             yield from _of_primitive(primitive)
     functions: dict[str, tuple[Callable[..., Any], int]] = {
         "swish": (lambda x: x / (1.0 + tg.exp(-x)), 1),
