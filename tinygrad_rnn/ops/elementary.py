@@ -223,7 +223,7 @@ def floor_divide(a: Any, b: Any) -> Any:
 
 def _copysign_a(g: Any, a: Any, b: Any) -> Any:
     own = sign(a)
-    return g * own * copysign(own * own, b)
+    return g * own * copysign(own, b)
 
 
 @pointwise(
