@@ -127,7 +127,7 @@ def test_what_many_steps_add_together_does_not_flatten_the_others(
 
 
 def test_a_picture_says_what_it_is_to_those_who_do_not_see_it() -> None:
-    drawing = tg.draw(net(), title="An Elman cell & its loss")
+    drawing = tg.draw(net(), title="An Elman cell & its loss", detail="op")
     root = ElementTree.fromstring(drawing.svg())
     space = "{http://www.w3.org/2000/svg}"
     title, said = root.find(f"{space}title"), root.find(f"{space}desc")
@@ -191,7 +191,7 @@ def test_where_nothing_renders_a_notebook_that_is_not_trusted_shows_a_sentence(
 def test_a_picture_in_a_notebook_fits_or_scrolls_and_says_what_boxes_are(
     browser: Any, width: int
 ) -> None:
-    drawing = tg.draw(net(5), theme="dark")
+    drawing = tg.draw(net(5), theme="dark", detail="op")
     page = browser.new_page(viewport={"width": width + 40, "height": 900})
     page.set_content(
         f"<style>svg{{display:none}}</style><div style='width:{width}px'>{drawing._repr_html_()}</div>"

@@ -782,6 +782,8 @@ def test_the_command_draws_cells_modules_and_saved_models(
             "t=-1:",
             "--steps",
             "9",
+            "--detail",
+            "op",
             "--out",
             "c.dot",
         ],
