@@ -870,7 +870,15 @@ def test_a_stated_cost_hides_no_costly_function() -> None:
 # --- words ----------------------------------------------------------------------------------------
 
 
-INTEGERS = {"bitwise_and", "bitwise_or", "bitwise_xor", "left_shift", "right_shift"}
+INTEGERS = {
+    "invert",
+    "bitwise_not",
+    "bitwise_and",
+    "bitwise_or",
+    "bitwise_xor",
+    "left_shift",
+    "right_shift",
+}
 
 
 def test_formulas_compute_the_operation(rng: np.random.Generator) -> None:
