@@ -7,15 +7,17 @@ sizes, numbers) is written below it.
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, ClassVar
 from unittest import mock
 
 import numpy as np
 
 import tinygrad_rnn as tg
+from tinygrad_rnn.compiler import straight
 from tinygrad_rnn.compiler.host import HostProgram
 from tinygrad_rnn.compiler.runner import Runner
 from tinygrad_rnn.core.primitive import LARGE, Primitive, Spec
@@ -38,6 +40,8 @@ class _Reached(BaseException):
 
 class _Uncompiled:
     """In place of a compiled module: its functions end the run in which they are called."""
+
+    addresses: ClassVar[dict[str, int]] = collections.defaultdict(int)
 
     def __getattr__(self, name: str) -> Any:
         def stop(*args: Any) -> None:
@@ -63,6 +67,7 @@ def _uncompiled() -> Iterator[list[str]]:
         mock.patch.object(runtime, "load", load),
         mock.patch.object(runtime, "native", native),
         mock.patch.object(products, "library", lambda dtype: None),
+        mock.patch.object(straight, "ROOM", -1),  # the lines of programs are what is recorded
         mock.patch.object(runtime, "available", lambda: True),
         warnings.catch_warnings(),
         contextlib.suppress(_Reached),
