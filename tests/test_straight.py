@@ -547,3 +547,17 @@ def test_numbers_inside_of_a_table_belong_to_it() -> None:
     one[-2:] = 8, 9
     assert driver.drive()(other, a) == 0 and a.tolist() == [5, 6]
     assert driver.drive()(one, a) == 0 and a.tolist() == [8, 9]
+
+
+@pytest.mark.parametrize("wrong", [None, 0, 1, 2])
+def test_of_several_tables_each_may_be_what_is_wrong(wrong: int | None) -> None:
+    a = np.ones(3, np.int64)
+
+    def made(k: int) -> Any:
+        calls = [Call(_memset(), False, [Place(0, 8 * k), 0, 8])]
+        fails = Call(_memset(), True, [7, 0, 0])
+        return Table([Given((3,), a.dtype, True)], [*calls, fails] if k == wrong else calls).copy()
+
+    assert driver.make_calls([made(k) for k in range(3)], [a]) is (wrong is not None)
+    assert not a.any()
+    assert driver.make_calls([made(1)], [a]) is (wrong == 1)

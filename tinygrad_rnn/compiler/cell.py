@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import copy
 import functools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -26,6 +25,7 @@ from ..recurrent.sequence import Sequence as Unrolling
 from ..recurrent.sequence import Span
 from .effects import Drawn, Player, draw_all, emit_all
 from .inside import Inside, fits
+from .recording import standing_for
 from .recordings import Recordings
 from .runner import Runner
 from .sizes import PROBE_BATCHES, sized
@@ -322,7 +322,11 @@ class Jitted(CompiledCell):
             player = Player([draw for draw, _ in runner.step.drawn], values, span.times)
             running = sequence_context() or SequenceContext()
             with (
-                standing_for(held, handles[behind:]),
+                standing_for(
+                    (t, handle.array, handle.node)
+                    for several, handle in zip(held, handles[behind:], strict=True)
+                    for t in several
+                ),
                 setting(sequence=running.with_effects(player), effects=None),
             ):
                 ys, _, last = plain.steps(given, first, start, stop, reverse, offset=start)
@@ -344,20 +348,6 @@ def held_arguments(runner: Runner, guard: Guard) -> dict[Value, list[Tensor]]:
         if isinstance(t.array, Spec):
             arguments.setdefault(t.node, []).append(t)
     return {v: arguments[o.node] for v, o in runner.owners.items() if o.node in arguments}
-
-
-@contextlib.contextmanager
-def standing_for(held: Sequence[list[Tensor]], handles: Sequence[Tensor]) -> Iterator[None]:
-    """Within, tensors that a cell holds are others."""
-    before = [(t, t.array, t.node) for several in held for t in several]
-    try:
-        for several, handle in zip(held, handles, strict=True):
-            for t in several:
-                t.array, t.node = handle.array, handle.node
-        yield
-    finally:
-        for t, array, node in before:
-            t.array, t.node = array, node
 
 
 def _results(runner: Runner, found: Sequence[Tensor]) -> Any:

@@ -62,8 +62,6 @@ class Draft:
 
     def made(self, v: Value) -> Value:
         """Append what computes a value of the recorded program, and return it."""
-        if v.primitive in (matmul.primitive, CONTRACT):
-            return self._product(v, self.inputs_of(v))
         return self.clone(v, self.known)
 
     def inputs_of(self, v: Value) -> list[Value]:
@@ -81,7 +79,7 @@ class Draft:
                 inputs.append(known[i] if i in known else self.of(i))
             else:
                 inputs.append(i.at(batch) if isinstance(i, BatchNumber) else i)
-        if v.primitive is matmul.primitive:
+        if v.primitive in (matmul.primitive, CONTRACT):
             return self._product(v, inputs)
         if v.primitive is v.node.primitive and decomposition(v.node) is not None:
             return self._made_of(v, [i for i in inputs if isinstance(i, Value)])
@@ -145,7 +143,7 @@ class Draft:
         self.order.append(copy)
         return copy
 
-    def zeros(self, shape: tuple[int, ...], dtype: np.dtype[Any], node: Any) -> Value:
+    def zeros(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Value:
         """Return zeros."""
         held = Leaf(np.zeros(shape, dtype))
         return Value(None, [], {}, shape, held, dtype=dtype, given=Given.CONSTANT)
@@ -156,10 +154,6 @@ class Draft:
         self.tensors.append(owner)
         self.held_by.append(made)
         return made
-
-    def native(self, native: Native) -> None:
-        """Append a native function."""
-        self.order.append(native)
 
     # --- products ---------------------------------------------------------------------------------
 
@@ -180,7 +174,7 @@ class Draft:
         one, other = self._side(a, left), self._side(b, right)
         if not other.in_order and other.row != 1:
             other = self._side(self.whole(b), right)
-        self.native(Product(one, other, out))
+        self.order.append(Product(one, other, out))
         return self.reshaped(out, v.shape)
 
     def _side(self, value: Value, shape: tuple[int, int]) -> Side:

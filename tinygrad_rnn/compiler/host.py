@@ -32,7 +32,7 @@ from .natives import Unfit
 from .nest import BOUNDS, Nest
 from .program import SMALL, constant_of
 from .straight import Left, Straight
-from .value import CompileError, Refused, Value, alive
+from .value import CompileError, Refused, Value, alive, operations
 
 # no fault of the code: NumPy can do without it
 MACHINE = (OSError, MemoryError, EOFError, pickle.UnpicklingError)
@@ -181,21 +181,12 @@ class KernelCall:
         """Compile the loops now."""
         self.code = self.code or self._compiled()
 
-    def text(self, where: Callable[[Value], str] | None = None) -> Text:
-        """Return the module; `where` gives for a value what to say of it besides its operation."""
-
-        def beside(statement: ir.Statement) -> list[str]:
-            if not isinstance(statement, ir.Let) or statement.origin is None:
-                return []
-            value = statement.origin.value
-            if not isinstance(value, Value):
-                return []
-            return [f"{value.op}{'' if where is None else where(value)}"]
-
+    def text(self, line_of: Callable[[Value], str] | None = None) -> Text:
+        """Return the module; `line_of` gives the place in the user's code."""
         module = ir.Module(
             "the loops of a group of operations", self.dtype, (self.lifted.function,)
         )
-        return write(module, KERNELS, beside=beside if where is not None else None)
+        return write(module, KERNELS, beside=None if line_of is None else operations(line_of))
 
     def _compiled(self) -> Callable[..., Any]:
         try:

@@ -89,7 +89,8 @@ class Memory:
                 whole, begin = self.inside[value]
                 self.places[value] = moved(self.of(whole), begin)
             elif value.given is Given.CONSTANT:
-                self.places[value] = self.constant(_as_held(constant_of(value)))
+                array = np.asarray(constant_of(value), inner_dtype(value))
+                self.places[value] = self.constant(array)
             else:
                 self.places[value] = self.room(value.size * inner_dtype(value).itemsize)
         return self.places[value]
@@ -113,10 +114,6 @@ class Memory:
 def moved(place: Any, size: int) -> Any:
     """Return a place so many bytes behind another one."""
     return place._replace(begin=place.begin + size) if isinstance(place, Place) else place + size
-
-
-def _as_held(array: Array) -> Array:
-    return array.astype(np.int64) if array.dtype.kind in "iu" else array
 
 
 def is_whole(value: Value) -> bool:
@@ -162,6 +159,7 @@ class Product(Native):
         """See `Native`."""
         dtype, left, right = self.out.dtype, self.left, self.right
         size, M, K, N = dtype.itemsize, left.rows, left.columns, right.columns
+        products.library(dtype)
         at = products.addresses()
         found: list[Call] = []
         values = memory.at(right.value)

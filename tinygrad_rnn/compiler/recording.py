@@ -6,8 +6,9 @@ ordinary tape.
 
 from __future__ import annotations
 
+import contextlib
 import functools
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from ..core.primitive import Spec
@@ -61,7 +62,6 @@ def record(
 ) -> Recording:
     """The programs for a batch of one size; `lent` are tensors that the cell holds and that have a row for each of the batch."""
     recorder, flags = Recorder(), iter(rows)
-    own = [(t.array, t.node) for t in lent]
     borrowed = [
         Leaf(Spec((batch, *t.shape[1:]), t.dtype), t.requires_grad, t.name or "captured")
         for t in lent
@@ -72,21 +72,19 @@ def record(
         return [*found, *(v for _, values in recorder.emitted for v in values)]
 
     older = Older()
-    try:
-        for t, leaf in zip(lent, borrowed, strict=True):
-            t.array, t.node = leaf.value, leaf
+    with (
+        standing_for((t, leaf.value, leaf) for t, leaf in zip(lent, borrowed, strict=True)),
         # no step of a sequence: what differs from step to step is drawn
-        with setting(sequence=SequenceContext(effects=recorder)), at_step(None, name):
-            x, state = (
-                tree_map(
-                    lambda s: Spec((batch, *s.shape[1:]) if next(flags) else s.shape, s.dtype), part
-                )
-                for part in (x, state)
+        setting(sequence=SequenceContext(effects=recorder)),
+        at_step(None, name),
+    ):
+        x, state = (
+            tree_map(
+                lambda s: Spec((batch, *s.shape[1:]) if next(flags) else s.shape, s.dtype), part
             )
-            traced = trace(run, x, state)
-    finally:
-        for t, (array, node) in zip(lent, own, strict=True):
-            t.array, t.node = array, node
+            for part in (x, state)
+        )
+        traced = trace(run, x, state)
     inputs = [*traced.inputs, *borrowed, *(leaf for _, leaf in recorder.drawn)]
     outside = [n for n in captured(traced.outputs, older, set(inputs)) if not isinstance(n, Leaf)]
     program = Program([*inputs, *outside], traced.outputs, traced.structure)
@@ -100,6 +98,20 @@ def record(
     return Recording(
         program, back, wrt, outside, recorder.drawn, recorder.emitted, gradients, recorder.changes
     )
+
+
+@contextlib.contextmanager
+def standing_for(others: Iterable[tuple[Tensor, Any, Node | None]]) -> Iterator[None]:
+    """Within, tensors have other values and nodes: each is given with those."""
+    others = list(others)
+    before = [(t, t.array, t.node) for t, *_ in others]
+    try:
+        for t, array, node in others:
+            t.array, t.node = array, node
+        yield
+    finally:
+        for t, array, node in before:
+            t.array, t.node = array, node
 
 
 def sources_of(output: Any, ends: Container[Node]) -> set[Node]:

@@ -18,12 +18,12 @@ from ..core.tape import Node
 from ..kernels import products, runtime
 from ..loops import workspace
 from ..loops.expression import BatchNumber
-from ..loops.ir import COLUMNS, Role, dtype_of, span
+from ..loops.ir import COLUMNS, Role, dtype_of
 from ..loops.launch import CodeRefused, compiled
 from ..loops.workspace import LINE, Workspace
 from .calls import Arguments, CompiledFunction, Residuals, Shard
 from .marshal import compute, elements, flat, needed, owner, pack_rows, unpack_rows
-from .sequence import SequenceCode
+from .sequence import SequenceCode, sizes_of
 from .sizes import sized
 from .value import CompileError, Given, Value, unsupported
 from .variant import Variant
@@ -212,11 +212,6 @@ class Runner:
         bounds = [min(blocks * k // count * lanes, batch) for k in range(count + 1)]
         return list(itertools.pairwise(bounds))
 
-    def _sizes(self, left: Residuals, shard: Shard) -> tuple[int, ...]:
-        (T, batch), rows = left.shape, shard.hi - shard.lo
-        last, way = (T - 1, -1) if left.reverse else (0, 1)
-        return T, rows, batch, shard.lo, last, way, span(T, rows), min(rows, 1)
-
     # --- forward ----------------------------------------------------------------------------------
 
     def forward(self, given: ByValue, batch: int, reverse: bool, out: Sequence[Array]) -> Residuals:
@@ -267,7 +262,8 @@ class Runner:
         for name, v in self.turned:
             if name in arrays:
                 pack_rows(v, given[v], v.given is Given.INPUT, lo, hi, arrays[name])
-        self._forward.run(self._sizes(left, shard), (kept, fleeting), arguments)
+        sizes = sizes_of(*left.shape, lo, hi, left.reverse)
+        self._forward.run(sizes, (kept, fleeting), arguments)
         for k, v, array in self.turned_ends:
             last, state = k in self.lasts, array.role is Role.STATE
             # states of all steps are in the order in which they run, after the first one
@@ -351,7 +347,8 @@ class Runner:
                 out = out.reshape(p.slices, p.N, p.M).swapaxes(1, 2)
             sums[v] = out.reshape(v.shape)
         given = Arguments(caller, arguments.constants)
-        self._backward.run(self._sizes(left, shard), (kept, own), given)
+        sizes = sizes_of(*left.shape, shard.lo, shard.hi, left.reverse)
+        self._backward.run(sizes, (kept, own), given)
         for name, v in self.turned:
             if v in found and f"d{name}" in arrays:
                 # of the first states it is where step 0 wrote it

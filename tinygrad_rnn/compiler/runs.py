@@ -21,6 +21,7 @@ from .internal import PART as BOX
 from .marshal import inner_dtype, needed
 from .natives import ENOUGH, LINE, OverTime, Unfit
 from .runner import Runner
+from .sequence import sizes_of
 from .sizes import sized
 from .value import Given, Value
 
@@ -153,13 +154,11 @@ class Run:
         makes: list[Value],
     ) -> None:
         """Append one of the two functions to the program, for the rows of a shard."""
-        last, way = (self.T - 1, -1) if self.sequence.reverse else (0, 1)
         lo, hi = self.shards[shard]
-        rows = hi - lo
-        sizes = (self.T, rows, self.batch, lo, last, way, ir.span(self.T, rows), min(rows, 1))
+        sizes = sizes_of(self.T, self.batch, lo, hi, self.sequence.reverse)
         function, name = self.runner.function(which), f"{self.runner.step.name} {which}"
-        hoisted = self._hoisted(function, rows)
-        self.program.native(OverTime(name, function, sizes, own, caller, hoisted, makes))
+        hoisted = self._hoisted(function, hi - lo)
+        self.program.order.append(OverTime(name, function, sizes, own, caller, hoisted, makes))
 
     def made(self, shape: Sequence[int], dtype: np.dtype[Any]) -> Value:
         """Return a value that a function makes."""
@@ -201,12 +200,9 @@ class Run:
             if v.dtype != dtype and v.dtype.kind == "f":
                 raise Unfit(f"{v.op} is {v.dtype} where the code has {dtype}")
         for k in function.repeats if rows > 1 else ():
-            column, shape = (
-                self.program.reshaped(found[k], (found[k].size, 1)),
-                (found[k].size, rows),
-            )
-            params = {"shape": shape}
-            found[k] = self.program.computed(BROADCAST_TO, [column], params, shape)
+            size = found[k].size
+            column, shape = self.program.reshaped(found[k], (size, 1)), (size, rows)
+            found[k] = self.program.computed(BROADCAST_TO, [column], {"shape": shape}, shape)
         return [self.program.whole(v) for v in found]
 
     def _computed(self, value: Value) -> Value:
@@ -238,7 +234,7 @@ class Run:
             if name not in wanted or v.dtype.kind != "f":
                 continue
             if k not in parts:
-                parts[k] = self.program.zeros((self.sizes[k],), v.dtype, self.node)
+                parts[k] = self.program.zeros((self.sizes[k],), v.dtype)
             caller[name] = self.program.whole(parts[k])
         found: dict[Value, Value] = {}
         for name, v in runner.gradients:

@@ -42,6 +42,13 @@ Places = defaultdict[Value, list[Stored]]
 LOOPED = 512  # columns more than the batch that the scratch of a product over steps has
 
 
+def sizes_of(T: int, batch: int, lo: int, hi: int, reverse: bool) -> tuple[int, ...]:
+    """Return the numbers that `SIZES` names, for the rows `lo` to `hi` of a batch."""
+    rows = hi - lo
+    last, way = (T - 1, -1) if reverse else (0, 1)
+    return T, rows, batch, lo, last, way, ir.span(T, rows), min(rows, 1)
+
+
 class FunctionCode(NamedTuple):
     """One of the two functions, and what it is given.
 

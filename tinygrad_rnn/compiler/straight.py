@@ -30,7 +30,7 @@ import numpy as np
 
 from ..core.memory import empty
 from ..core.primitive import Array
-from ..kernels import blas, products, runtime, table
+from ..kernels import blas, runtime, table
 from ..kernels.table import Call
 from ..loops import ir, workspace
 from ..loops.launch import CodeRefused, compiled
@@ -43,7 +43,7 @@ from .marshal import has_code, inner_dtype
 from .natives import ENOUGH, Memory, Native, OverTime, Product, Unfit, is_whole
 from .prepare import copy_of
 from .straightened import Program
-from .value import CompileError, Given, Value, alive
+from .value import CompileError, Given, Value, alive, operations
 
 ROOM = 1 << 26  # bytes of memory up to which a program may be one call
 VALUES = 1000  # of more the loops are compiled one by one
@@ -91,11 +91,12 @@ class Straight:
         self, values: Sequence[Value], inputs: Sequence[Value], outputs: Sequence[Value]
     ) -> None:
         program = Program(values, inputs, outputs)
-        for v in _values(program):
+        every = _values(program)
+        for v in every:
             for one in (v, *v.sources):
                 if not has_code(one):
                     raise Unfit(f"{one.op} is {one.dtype}")
-        size = sum(v.size * inner_dtype(v).itemsize for v in _values(program))
+        size = sum(v.size * inner_dtype(v).itemsize for v in every)
         count = sum(isinstance(v, Value) for v in program.order)
         if size > ROOM or count > VALUES:
             raise Unfit(f"{count} values and {size:,} bytes")
@@ -120,21 +121,17 @@ class Straight:
         for native in program.order:
             if isinstance(native, Native):
                 self.memory.look((*native.reads, *native.makes))
-        floats = [v.dtype for v in _values(program) if v.dtype in ir.FLOATS]
+        floats = [v.dtype for v in _values(program) if v.dtype in ir.FLOATS]  # with copies
         self.dtype = floats[0] if floats else ir.FLOATS[0]
-        self.steps = steps = self._steps(program, outs)
-        for n in steps:
-            if isinstance(n, Product):
-                products.library(n.out.dtype)
-        self.text = self._text(None)
-        addresses = self._compiled()
-        phases = self._phases(addresses)
+        self.steps = self._steps(program, outs)
+        phases = self._phases(self._compiled())
         block = table.Given((self.memory.size,), np.dtype(np.uint8), True)
         given = [table.Given(v.shape, inner_dtype(v), k >= len(read)) for k, v in enumerate(arrays)]
         self.tables = [[table.Table([*given, block], calls) for calls in p] for p in phases]
         from ..kernels import driver  # here, since it needs numba
 
-        self._drive = driver.drive()
+        driver.drive()  # compiled now: what the machine lacks shows before a call
+        self._make_calls = driver.make_calls
         self.key = (next(workspace.numbers), "frame")
 
     def __del__(self) -> None:
@@ -175,20 +172,7 @@ class Straight:
 
     def _run(self, tables: list[list[Array]], arrays: tuple[Array, ...]) -> bool:
         """Make all calls; return whether something is wrong."""
-        for phase in tables:
-            if len(phase) == 1:
-                if self._drive(phase[0], *arrays):
-                    return True
-                continue
-            results: list[int] = []
-            jobs = [(results, one, *arrays) for one in phase]
-            runtime.share(self._make_calls, jobs)
-            if any(results):
-                return True
-        return False
-
-    def _make_calls(self, results: list[int], *given: Array) -> None:
-        results.append(self._drive(*given))
+        return any(self._make_calls(phase, arrays) for phase in tables)
 
     def _results(self, outs: Sequence[Array], given: Sequence[Array]) -> tuple[Any, ...]:
         """Return arrays as the program gives them: several are one that a sequence leaves."""
@@ -303,15 +287,7 @@ class Straight:
             return None
         functions = tuple(part.function for part in self.parts)
         module = ir.Module("the loops of a small program", self.dtype, functions)
-        if line_of is None:
-            return write(module, KERNELS)
-
-        def beside(statement: ir.Statement) -> list[str]:
-            origin = statement.origin if isinstance(statement, ir.Let) else None
-            value = None if origin is None else origin.value
-            return [f"{value.op}{line_of(value)}"] if isinstance(value, Value) else []
-
-        return write(module, KERNELS, beside=beside)
+        return write(module, KERNELS, beside=None if line_of is None else operations(line_of))
 
     def source(self, name: str, line_of: Callable[[Value], str]) -> str:
         """Return the calls in their order, and the text of the loops."""
@@ -325,10 +301,12 @@ class Straight:
         return f"# {name} is one call, which makes these one after the other:\n{calls}{loops}"
 
     def _compiled(self) -> dict[str, int]:
-        if self.text is None:
+        """Return where the functions of the parts begin."""
+        text = self._text(None)
+        if text is None:
             return {}
         try:
-            found: dict[str, int] = compiled(self.text).addresses
+            found: dict[str, int] = compiled(text).addresses
         except CodeRefused as refused:
             raise Unfit(f"the code is refused: {refused.reason}") from refused
         return found

@@ -11,7 +11,7 @@ import contextlib
 import enum
 import math
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,7 @@ import numpy as np
 from ..core.errors import TinygradError
 from ..core.primitive import Primitive
 from ..core.tape import Leaf, Node
-from ..loops.ir import Origin
+from ..loops.ir import Let, Origin, Statement
 from ..ops.facts import facts_of, is_zero
 
 B = "B"  # the size of the batch, where it is not known
@@ -237,3 +237,14 @@ def put_before(
     made.hoisted = not made.varies and made.batch is None
     program.insert(program.index(at), made)
     return made
+
+
+def operations(line_of: Callable[[Value], str]) -> Callable[[Statement], list[str]]:
+    """Return what to write beside statements: the operation that each is of, and its line."""
+
+    def beside(statement: Statement) -> list[str]:
+        origin = statement.origin if isinstance(statement, Let) else None
+        value = None if origin is None else origin.value
+        return [f"{value.op}{line_of(value)}"] if isinstance(value, Value) else []
+
+    return beside

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -32,6 +32,26 @@ def drive() -> Callable[..., int]:
         f'"""calls from a table"""\n{MOST}', translation
     ).drive
     return found
+
+
+def make_calls(tables: Sequence[np.ndarray[Any, Any]], arrays: Sequence[Any]) -> bool:
+    """Make the calls of several tables with the same arrays, which threads share among them.
+
+    Returns
+    -------
+    bool
+        Whether something was wrong: see `drive`.
+    """
+    call = drive()
+    if len(tables) == 1:
+        return bool(call(tables[0], *arrays))
+    results: list[int] = []
+
+    def one(table: np.ndarray[Any, Any]) -> None:
+        results.append(call(table, *arrays))
+
+    runtime.share(one, [(table,) for table in tables])
+    return any(results)
 
 
 class _Code:

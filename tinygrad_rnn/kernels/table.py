@@ -1,9 +1,9 @@
 """One foreign call for a whole program: a table of calls, and the function that makes them.
 
 A program of fixed shapes is a list of calls of compiled loops, each with sizes and addresses that
-are known beforehand, except those of the arrays that a call of the program is given. `drive` (in `driver.py`) takes
-the table of a program and these arrays: it looks at each array, puts its address where the table
-wants it, and makes the calls one after the other, without Python in between.
+are known beforehand, except those of the arrays that a call of the program is given. `drive` (in
+`driver.py`) takes the table of a program and these arrays: it looks at each array, puts its address
+where the table wants it, and makes the calls one after the other, without Python in between.
 
 A table is an array of int64:
 
@@ -65,7 +65,7 @@ class Given(NamedTuple):
 
 
 class Table:
-    """The calls of a program, to be made with arrays by `drive`.
+    """The calls of a program, to be made with arrays by `driver.make_calls`.
 
     Parameters
     ----------
@@ -76,7 +76,6 @@ class Table:
     def __init__(self, given: Sequence[Given], calls: Sequence[Call]) -> None:
         from . import native  # here, since without numba there are no tables
 
-        self.given = list(given)
         places: list[list[tuple[int, int]]] = [[] for _ in given]
         own: list[tuple[int, int]] = []  # where an address of the table itself goes, and of which
         body: list[int] = []

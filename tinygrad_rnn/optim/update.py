@@ -2,8 +2,9 @@
 
 The loop is compiled without numba's help. Sums, products, quotients, roots and squares in it are
 rounded as NumPy rounds them, and the rules of this package have no others, so that it does not show
-which of the two has done a step; exp, tanh and other powers may differ in the last digit. Parameters that are updated together are one
-call: a table says where the gradient of each is (`kernels/driver.py`).
+which of the two has done a step; exp, tanh and other powers may differ in the last digit.
+Parameters that are updated together are one call: a table says where the gradient of each is
+(`kernels/driver.py`).
 """
 
 from __future__ import annotations
@@ -64,7 +65,7 @@ class Update:
     def __init__(
         self, rule: Callable[..., Any], numbers: int, arrays: int, dtype: np.dtype[Any]
     ) -> None:
-        self.dtype, self.arrays = dtype, arrays
+        self.dtype = dtype
         program = trace(rule, *[Spec(())] * (numbers + arrays))
         if program.constants or any(n.primitive.scalar is None for n in program.nodes):
             raise NoLoop("the rule is not made of elementwise operations")
@@ -120,13 +121,7 @@ class Update:
             tables = idle.pop()
         except IndexError:
             tables = self._made(given, outs, len(gradients), parts)
-        drive, jobs = driver.drive(), [(table, *given, *outs) for table in tables]
-        if parts == 1:
-            wrong = drive(*jobs[0])
-        else:
-            wrongs: list[int] = []
-            runtime.share(lambda *job: wrongs.append(drive(*job)), jobs)
-            wrong = any(wrongs)
+        wrong = driver.make_calls(tables, (*given, *outs))
         idle.append(tables)
         return None if wrong else outs
 
