@@ -17,7 +17,7 @@ from ..ops.facts import signs
 from ..ops.shaping import TRANSPOSE
 from .forms import Form, form_of, inverse, strides_of, turned
 from .internal import AFFINE
-from .value import Value, uses_of
+from .value import Value, put_before, uses_of
 
 
 class Factor(NamedTuple):
@@ -112,8 +112,7 @@ def _make(value: Value, forms: Sequence[Form], bias: Value | None, program: list
         value.change(AFFINE, inputs, params)
         return
     shape = [value.shape[k] for k in order]
-    made = Value(AFFINE, inputs, params, shape, value.node, dtype=value.dtype)
-    program.insert(program.index(value), made)
+    made = put_before(value, program, AFFINE, inputs, params, shape)
     value.change(TRANSPOSE, [made], {"axes": inverse(order)})
 
 

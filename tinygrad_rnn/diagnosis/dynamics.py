@@ -267,10 +267,7 @@ class Dynamics:
         step_map = self._step_map
         if xs is None:
             T = 1000 if steps is None else size(steps, "lyapunov: steps")
-            shape = (T, len(first))
-            return tree_map(
-                lambda a: np.broadcast_to(a, (*shape, *a.shape)).copy(), step_map.x
-            ), first
+            return step_map.constant(T, len(first)), first
         if steps is not None:
             raise TinygradError(
                 "lyapunov: steps says how often the constant input comes; with xs their length does. Give one of them"
@@ -324,8 +321,7 @@ class Dynamics:
             rows = points.rows[rng.integers(len(points), size=48)]
             spread = 0.5 * max(float(points.rows.std(0).mean()), 0.1)
             h = (rows + spread * rng.standard_normal(rows.shape)).astype(step_map.dtype)
-            shape = (size(steps, "portrait: steps"), len(h))
-            xs = tree_map(lambda a: np.broadcast_to(a, (*shape, *a.shape)).copy(), step_map.x)
+            xs = step_map.constant(size(steps, "portrait: steps"), len(h))
             lines = np.concatenate([h[None], step_map.run(h, xs)])
         else:
             lines = step_map.rows(paths, "portrait: paths")

@@ -150,7 +150,7 @@ class GradientFlow(Mapping[int, float]):
         adding = _Adding()
         moments = self.steps.moments
         with np.errstate(all="ignore"):
-            for visit in reverse(self.tape, np.ones(self.tape.root.shape, self.tape.root.dtype)):
+            for visit in reverse(self.tape, self._seed()):
                 node = visit.node
                 if node in wanted:
                     title, t = wanted[node]
@@ -170,6 +170,10 @@ class GradientFlow(Mapping[int, float]):
                     self.totals[name] = _norm(visit.gradient)
             for leaf, norms in adding.norms().items():
                 self.shares[self._names[leaf]] = norms
+
+    def _seed(self) -> Array:
+        """Return the gradient of the loss by itself."""
+        return np.ones(self.tape.root.shape, self.tape.root.dtype)
 
     def _enter(self, there: Moment, here: Moment | None, share: Array) -> None:
         """Note what comes into a run from outside of it."""
@@ -241,8 +245,7 @@ class GradientFlow(Mapping[int, float]):
         self._check()
         found: dict[int | None, Array] = {}
         with without_collection(), np.errstate(all="ignore"):
-            seed = np.ones(self.tape.root.shape, self.tape.root.dtype)
-            for visit in reverse(self.tape, seed):
+            for visit in reverse(self.tape, self._seed()):
                 for share in visit.shares:
                     if share.source is leaf:
                         here = self.steps.moments.get(visit.node)
@@ -305,9 +308,7 @@ class GradientFlow(Mapping[int, float]):
     def _seeds(self) -> dict[int, dict[Node, Array]]:
         """Return what comes from the loss itself into the steps, by step."""
         moments = self.steps.moments
-        gradients: dict[Node, Array] = {
-            self.tape.root: np.ones(self.tape.root.shape, self.tape.root.dtype)
-        }
+        gradients: dict[Node, Array] = {self.tape.root: self._seed()}
         outside = (n for n in reversed(self.tape.nodes) if n not in moments)
         with np.errstate(all="ignore"):
             for _ in walk_back(outside, gradients):

@@ -190,11 +190,13 @@ class StepMap:
         ]
         return unflatten(self.first, parts)
 
+    def constant(self, *axes: int) -> Any:
+        """Return the constant input as arrays with some axes before its own, such as (T, batch)."""
+        return tree_map(lambda a: np.broadcast_to(a, (*axes, *a.shape)).copy(), self.x)
+
     def inputs(self, count: int, x: Any = None) -> Any:
         """Return the constant input, or rows of others, as tensors of `count` rows."""
-        given = (
-            tree_map(lambda a: np.broadcast_to(a, (count, *a.shape)), self.x) if x is None else x
-        )
+        given = self.constant(count) if x is None else x
         return tree_map(lambda a: tensor(np.ascontiguousarray(a)), given)
 
     def flat(self, x: Any, h: Any) -> Any:

@@ -13,7 +13,7 @@ import numpy as np
 
 from ..core.tape import Freed, Leaf, Node
 from ..ops.table import Tape
-from ..recurrent.footprint import arrays_in, owner
+from ..recurrent.footprint import new_bytes, owner
 from ..recurrent.ledger import first_released, reverse
 from ..recurrent.moments import Lane
 from .errors import DrawingError
@@ -165,11 +165,7 @@ def measure_memory(graph: Graph) -> Memory:
         if type(n.saved) is Freed:
             freed = True
             continue
-        size = 0
-        for array in map(owner, arrays_in(n.saved)):
-            if id(array) not in seen:
-                seen.add(id(array))
-                size += array.nbytes
+        size = new_bytes(n.saved, seen)
         peak += size
         moment = graph.moments[n]
         if n in graph.framed and moment is not None:

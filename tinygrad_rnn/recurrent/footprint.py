@@ -102,14 +102,22 @@ def saved_bytes(results: list[Tensor], given: list[Tensor], older: Older) -> int
     nodes = reachable([y.node for y in results if y.node is not None], every=True)
     seen = {id(owner(t.array)) for t in given}
     seen |= {id(owner(n.value)) for n in nodes if isinstance(n, Leaf) and n in older}
-    size = 0
     made: list[Node] = [n for n in nodes if n not in older]
-    for array in arrays_in([*[y.array for y in results], *[n.saved for n in made]]):
-        whole = owner(array)
+    kept = [*[y.array for y in results], *[n.saved for n in made]]
+    return new_bytes(kept, seen) + NODE * len(made)
+
+
+def new_bytes(saved: Any, seen: set[int]) -> int:
+    """Return the bytes of the arrays in nested tuples, lists and dicts, each counted once.
+
+    `seen` has the ids of the arrays that own memory which does not count; it gets those of these.
+    """
+    size = 0
+    for whole in map(owner, _arrays_in(saved)):
         if id(whole) not in seen:
             seen.add(id(whole))
             size += whole.nbytes
-    return size + NODE * len(made)
+    return size
 
 
 def owner(array: Any) -> Any:
@@ -119,7 +127,7 @@ def owner(array: Any) -> Any:
     return array
 
 
-def arrays_in(saved: Any) -> Iterator[Any]:
+def _arrays_in(saved: Any) -> Iterator[Any]:
     """Yield the arrays in nested tuples, lists and dicts, and what else knows its size in bytes."""
     stack = [saved]
     while stack:
