@@ -211,6 +211,7 @@ __version__ = "0.1.0"
 __all__ = [
     "AnomalyError",
     "Cell",
+    "Checkpoint",
     "CompileError",
     "Drawing",
     "DtypeError",
@@ -449,6 +450,7 @@ _LAZY = {
     "ops.special": "digamma erfc erfinv lgamma polygamma sinc",
     "ops.windows": "avg_pool1d avg_pool2d conv1d conv2d max_pool1d max_pool2d",
     "optim": "clip_grad_norm clip_grad_value",
+    "train.checkpoint": "Checkpoint",
 }
 
 

@@ -37,6 +37,15 @@ class Masks:
         self.seed = int(generator(rng).integers(2**63))
         self._count = 0  # sequences so far
 
+    @property
+    def state(self) -> tuple[int, int]:
+        """The seed, and how many sequences there were: what a checkpoint keeps."""
+        return self.seed, self._count
+
+    @state.setter
+    def state(self, state: tuple[int, int]) -> None:
+        self.seed, self._count = state
+
     def keep(
         self, p: float, shape: tuple[int, ...], dtype: Any, *, per: str, place: int = 0
     ) -> Array:

@@ -15,11 +15,10 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress
 
-__all__ = ["Meter", "clock", "console", "mute", "phase", "printable", "say"]
+__all__ = ["Meter", "clock", "console", "mute", "phase", "printable", "say", "thousands", "times"]
 
-_EVERY = 5.0  # seconds between two lines where there is no terminal
-# Columns beside the bar, and some for the ^C that a terminal writes, which would break a full line.
-_WORDS = 64
+# Columns beside the bar and its words, and some for the ^C that a terminal writes, which would break a full line.
+_WORDS = 60
 
 
 def console(**options: Any) -> Console:
@@ -121,18 +120,34 @@ def _animated(screen: Console) -> bool:
 
 
 class Meter:
-    """Context manager: the progress of training.
+    """Context manager: how far long work is, with the figure that matters.
+
+    It is a bar on a terminal, and elsewhere a line now and then.
 
     Parameters
     ----------
     screen
         Where it is shown.
-    total
-        What the run may use, in words, such as "70 s".
+    words
+        What is being done.
+    share
+        What the work may use, such as "70 s": a line begins with the share of it that is used.
+    every
+        Seconds between two lines where there is no terminal.
+    stays
+        Whether the bar is still there at the end.
     """
 
-    def __init__(self, screen: Console, total: str) -> None:
-        self.screen, self.total = screen, total
+    def __init__(
+        self, screen: Console, words: str, share: str = "", *, every: float, stays: bool = True
+    ) -> None:
+        self.screen, self.words, self.share, self.every, self.stays = (
+            screen,
+            words,
+            share,
+            every,
+            stays,
+        )
         self.bar: Progress | None = None
         self.said = time.monotonic()
 
@@ -140,60 +155,51 @@ class Meter:
         if _animated(self.screen):
             from rich.progress import BarColumn, Progress, TextColumn
 
+            columns = max(8, min(40, self.screen.width - _WORDS - len(self.words)))
             self.bar = Progress(
-                TextColumn("Training"),
-                BarColumn(
-                    bar_width=max(10, min(40, self.screen.width - _WORDS)),
-                    complete_style="blue",
-                    finished_style="blue",
-                ),
-                TextColumn("[bold]{task.fields[bits]}[/] bits/char"),
-                TextColumn("{task.fields[speed]} chars/s"),
+                TextColumn("{task.description}", markup=False),
+                BarColumn(bar_width=columns, complete_style="blue", finished_style="blue"),
+                TextColumn("[bold]{task.fields[figure]}[/]"),
                 TextColumn("{task.fields[time]}"),
                 console=self.screen,
+                transient=not self.stays,
             )
             self.bar.start()
-            self.task = self.bar.add_task("", total=1.0, bits="-", speed="-", time="")
+            self.task = self.bar.add_task(self.words.strip(), total=1.0, figure="-", time="")
         return self
 
     def __exit__(self, *error: object) -> None:
         if self.bar is not None:
             self.bar.stop()
 
-    def update(
-        self, fraction: float, seconds: float, bits: float, speed: float, *, last: bool = False
-    ) -> None:
-        """Show where training is.
+    def update(self, fraction: float, figure: str, times: str, *, last: bool = False) -> None:
+        """Show where the work is.
 
         Parameters
         ----------
         fraction
-            How much of the budget is used.
-        seconds
-            How long training has taken so far.
-        bits
-            The smoothed loss in bits per character.
-        speed
-            Characters per second.
+            How much of it is done.
+        figure
+            The figure that matters, in words.
+        times
+            What time it has taken, in words.
         last
-            Whether training has ended.
+            Whether it has ended.
         """
-        left = seconds * (1 - fraction) / fraction if fraction > 0 else 0.0
+        fraction = min(fraction, 1.0)
         if self.bar is not None:
-            times = (
-                f"{clock(seconds)}, {clock(max(left, 0.0))} left" if not last else clock(seconds)
-            )
-            self.bar.update(
-                self.task,
-                completed=min(fraction, 1.0),
-                bits=f"{bits:.3f}",
-                speed=thousands(speed),
-                time=times,
-            )
-        elif last or time.monotonic() - self.said >= _EVERY:
+            self.bar.update(self.task, completed=fraction, figure=figure, time=times)
+        elif last or time.monotonic() - self.said >= self.every:
             self.said = time.monotonic()
+            share = f" {fraction:4.0%} of {self.share}" if self.share else ""
             self.screen.print(
-                f"Training {min(fraction, 1.0):4.0%} of {self.total}: {bits:.3f} bits/char, {thousands(speed)} chars/s, "
-                f"{clock(seconds)} gone, {clock(max(left, 0.0))} left",
+                f"{self.words}{share}: {', '.join(filter(None, [figure, times]))}",
+                markup=False,
                 soft_wrap=True,
             )
+
+
+def times(seconds: float, fraction: float, *, last: bool = False) -> str:
+    """Return in words how long work has taken, and how long the rest will take."""
+    left = max(seconds * (1 - fraction) / fraction, 0.0) if fraction > 0 else 0.0
+    return f"{clock(seconds)} gone" if last else f"{clock(seconds)} gone, {clock(left)} left"

@@ -20,7 +20,7 @@ from ..kernels import blas
 from . import text
 from .baselines import Score, score_baselines
 from .characters import evaluate, evaluating, sample
-from .console import Meter, phase, say
+from .console import Meter, phase, say, thousands, times
 from .errors import DivergedError, UserError
 from .folder import CHECKPOINT, claimed, present, remove
 from .interrupt import Interrupted, Interrupts
@@ -43,6 +43,7 @@ HELD_OUT = 100_000  # most characters held out; else a tenth
 EVALUATIONS = 10  # the last on all of the held-out text, those before on a sample of it
 CONTEXT = 200  # characters that a sample goes on from
 SAVE_EVERY = 15.0  # seconds between two checkpoints
+SAY_EVERY = 5.0  # seconds between two lines of progress where there is no terminal
 GRAPH_STEPS = 4  # of the picture
 
 
@@ -264,7 +265,13 @@ class _Run:
             return trainer.seconds / budget if steps is None else trainer.steps / steps
 
         self.save()
-        with Meter(self.screen, f"{budget:g} s" if steps is None else f"{steps:,} steps") as meter:
+        share = f"{budget:g} s" if steps is None else f"{steps:,} steps"
+
+        def show(meter: Meter, fraction: float, speed: float, *, last: bool = False) -> None:
+            figure = f"{bits:.3f} bits/char, {thousands(speed)} chars/s"
+            meter.update(fraction, figure, times(trainer.seconds, fraction, last=last), last=last)
+
+        with Meter(self.screen, "Training", share, every=SAY_EVERY) as meter:
             while (fraction := used()) < 1:
                 self.interrupts.check()
                 before = time.perf_counter()
@@ -273,7 +280,7 @@ class _Run:
                 rate = trainer.characters_per_step / (time.perf_counter() - before)
                 bits = _smooth(bits, loss, trainer.steps)
                 speed = rate if not speed else 0.95 * speed + 0.05 * rate
-                meter.update(used(), trainer.seconds, bits, speed)
+                show(meter, used(), speed)
                 if (len(trainer.scores) + 1) / EVALUATIONS <= used() < 1:
                     self.score_sample()
                 if trainer.seconds - saved >= SAVE_EVERY:
@@ -282,7 +289,7 @@ class _Run:
                 trainer.seconds = time.perf_counter() - start
             if trainer.steps:
                 bits = float(np.mean(trainer.losses[-50:]))
-                meter.update(1.0, trainer.seconds, bits, trainer.speed, last=True)
+                show(meter, 1.0, trainer.speed, last=True)
         self.seconds["training"] = trainer.seconds
         self.save()
         if not self.saved:

@@ -1,22 +1,17 @@
-"""Files of trained models, and what they have in common with checkpoints: kind and checksum."""
+"""Files of trained models."""
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
-from typing import Any
-
-import numpy as np
-import numpy.typing as npt
 
 from ..core.errors import TinygradError
-from ..formats import safetensors
+from . import checked_files
 from .characters import CharacterLSTM
 from .errors import CheckpointError
 from .vocabulary import Vocabulary
 
-__all__ = ["load_model", "read", "save_model", "write"]
+__all__ = ["load_model", "save_model"]
 
 _KIND = "tinygrad_rnn character LSTM"
 
@@ -45,62 +40,7 @@ def save_model(
         "vocabulary": json.dumps(vocabulary.characters),
         "context": json.dumps(context),
     }
-    write(path, model.state_dict(), metadata)
-
-
-def write(
-    path: str | os.PathLike[str], arrays: dict[str, npt.NDArray[Any]], metadata: dict[str, str]
-) -> None:
-    """Write arrays and metadata as a safetensors file, with a checksum in the metadata.
-
-    The format has none, and weights that were damaged still look like weights.
-    """
-    safetensors.write(path, arrays, {**metadata, "sha256": _checksum(arrays, metadata)})
-
-
-def _checksum(arrays: dict[str, npt.NDArray[Any]], metadata: dict[str, str]) -> str:
-    """Return the SHA-256 of arrays and metadata, in hexadecimal."""
-    found = hashlib.sha256(json.dumps(metadata, sort_keys=True).encode())
-    for name in sorted(arrays):
-        value = np.ascontiguousarray(arrays[name])
-        found.update(f"{name} {value.dtype.str} {arrays[name].shape}".encode())
-        found.update(value.tobytes())
-    return found.hexdigest()
-
-
-def read(
-    path: str | os.PathLike[str], kind: str, what: str
-) -> tuple[dict[str, npt.NDArray[Any]], dict[str, str]]:
-    """Read the arrays and the metadata of a file that `write` wrote.
-
-    Parameters
-    ----------
-    path
-        The file.
-    kind
-        The entry "kind" of its metadata.
-    what
-        What a file of this kind is, for messages.
-
-    Raises
-    ------
-    CheckpointError
-        If the file is of another kind, or damaged.
-    FormatError, OSError
-        If it is no valid safetensors file, or cannot be read.
-    """
-    arrays, metadata = safetensors.read(path)
-    if metadata.get("kind") != kind:
-        raise CheckpointError(
-            f"{path}: expected {what}, found {metadata.get('kind', 'other tensors')!r}"
-        )
-    written = metadata.pop("sha256", None)
-    # Files of earlier versions have no checksum.
-    if written is not None and written != _checksum(arrays, metadata):
-        raise CheckpointError(
-            f"{path} is damaged: its content does not have the checksum that was written with it"
-        )
-    return arrays, metadata
+    checked_files.write(path, model.state_dict(), metadata)
 
 
 def load_model(path: str | os.PathLike[str]) -> tuple[CharacterLSTM, Vocabulary, str]:
@@ -120,7 +60,7 @@ def load_model(path: str | os.PathLike[str]) -> tuple[CharacterLSTM, Vocabulary,
     FormatError, OSError
         If it is no valid safetensors file, or cannot be read.
     """
-    arrays, metadata = read(path, _KIND, "a model written by demo or train")
+    arrays, metadata = checked_files.read(path, _KIND, "a model written by demo or train")
     try:
         vocabulary = Vocabulary(json.loads(metadata["vocabulary"]))
         context = str(json.loads(metadata["context"]))

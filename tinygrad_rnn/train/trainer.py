@@ -21,7 +21,7 @@ from ..core.tape import context
 from ..core.tensor import Tensor
 from ..core.tree import detach, leaves, unflatten
 from ..optim import Adam, clip_grad_norm
-from . import model_files
+from . import checked_files
 from .characters import CharacterLSTM
 from .errors import CheckpointError, DivergedError
 from .vocabulary import Vocabulary
@@ -220,7 +220,7 @@ class Trainer:
             "vocabulary": json.dumps(self.vocabulary.characters),
             "about": json.dumps(about or {}),
         }
-        model_files.write(path, arrays, metadata)
+        checked_files.write(path, arrays, metadata)
 
     @classmethod
     def resume(cls, checkpoint: Checkpoint, ids: npt.NDArray[np.int64]) -> Trainer:
@@ -316,7 +316,7 @@ class Checkpoint:
         FormatError, OSError
             If it is no valid safetensors file, or cannot be read.
         """
-        arrays, metadata = model_files.read(path, _KIND, "a checkpoint of a training run")
+        arrays, metadata = checked_files.read(path, _KIND, "a checkpoint of a training run")
         try:
             progress, settings = (json.loads(metadata[k]) for k in ("progress", "settings"))
             # a default in place of one that is missing would be another run

@@ -20,13 +20,12 @@ from typing import TYPE_CHECKING, Any
 from ...core.errors import TinygradError
 from ...files import replace_file
 from ...kernels import blas
-from ..console import clock
+from ..console import Meter, clock
 from ..interrupt import Interrupted, Interrupts
 from .task import Result, Run, Task, TaskError, check_cell
 
 if TYPE_CHECKING:
     from rich.console import Console
-    from rich.progress import Progress
 
 __all__ = [
     "ArmResults",
@@ -253,9 +252,17 @@ def run_task(
             number += 1
             interrupts.check()
             words = arm.name if arm.exact else f"{arm.name}, seed {seed}"
-            with _Meter(screen, f"{words} ({number}/{total})", results.budget) as meter:
+            title, start = f"  {words} ({number}/{total})", time.monotonic()
+            with Meter(screen, title, every=_EVERY, stays=False) as meter:
+
+                def show(
+                    fraction: float, text: str, meter: Meter = meter, start: float = start
+                ) -> None:
+                    gone = clock(time.monotonic() - start)
+                    meter.update(fraction, text, f"{gone} of at most {clock(results.budget)}")
+
                 try:
-                    run = Run(seed, results.budget, meter.update, interrupts.check)
+                    run = Run(seed, results.budget, show, interrupts.check)
                     result = arm.run(run)
                 except TinygradError as error:
                     if results.cell is None:
@@ -280,56 +287,6 @@ def _said(result: Result, decimals: int) -> str:
     if result.steps:
         words.append(f"{result.sequences:,} sequences in {result.seconds:.1f} s")
     return ", ".join([*words, *([result.note] if result.note else [])])
-
-
-class _Meter:
-    """Context manager: show where one run is.
-
-    It is a bar on a terminal, and elsewhere a line now and then.
-    """
-
-    def __init__(self, screen: Console, words: str, budget: float) -> None:
-        self.screen, self.words, self.budget = screen, words, budget
-        self.bar: Progress | None = None
-        self.start = self.said = time.monotonic()
-
-    def __enter__(self) -> _Meter:
-        if self.screen.is_terminal and not self.screen.is_dumb_terminal:
-            from rich.progress import BarColumn, Progress, TextColumn
-
-            self.bar = Progress(
-                TextColumn("{task.description}", markup=False),
-                BarColumn(
-                    bar_width=max(8, min(30, self.screen.width - 78)),
-                    complete_style="blue",
-                    finished_style="blue",
-                ),
-                TextColumn("[bold]{task.fields[figure]}[/]"),
-                TextColumn("{task.fields[time]}"),
-                console=self.screen,
-                transient=True,
-            )
-            self.bar.start()
-            self.task = self.bar.add_task(self.words, total=1.0, figure="", time="")
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        if self.bar is not None:
-            self.bar.stop()
-
-    def update(self, fraction: float, text: str) -> None:
-        """Show the share of the budget that is used, and the figure that matters."""
-        now = time.monotonic()
-        times = f"{clock(now - self.start)} of at most {clock(self.budget)}"
-        if self.bar is not None:
-            self.bar.update(self.task, completed=fraction, figure=text, time=times)
-        elif now - self.said >= _EVERY:
-            self.said = now
-            self.screen.print(
-                f"  {self.words}: {', '.join(filter(None, [text, times]))}",
-                markup=False,
-                soft_wrap=True,
-            )
 
 
 # --- tables ---------------------------------------------------------------------------------------
