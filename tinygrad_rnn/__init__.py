@@ -127,7 +127,7 @@ from .recurrent import Cell, Window, checkpoint, tbptt, unroll
 from .recurrent import cell as _cell
 
 if TYPE_CHECKING:
-    from . import cells, init, learn, nn, optim, random
+    from . import cells, data, init, learn, nn, optim, random
     from .compiler import CompileError, jit
     from .diagnosis import (
         GradcheckError,
@@ -206,6 +206,8 @@ if TYPE_CHECKING:
     from .ops.special import digamma, erfc, erfinv, lgamma, polygamma, sinc
     from .ops.windows import avg_pool1d, avg_pool2d, conv1d, conv2d, max_pool1d, max_pool2d
     from .optim import clip_grad_norm, clip_grad_value
+    from .train.checkpoint import Checkpoint
+    from .train.fit import fit
 
 __version__ = "0.1.0"
 __all__ = [
@@ -274,6 +276,7 @@ __all__ = [
     "cumprod",
     "cumsum",
     "custom_vjp",
+    "data",
     "detach",
     "detect_anomaly",
     "diagnose",
@@ -300,6 +303,7 @@ __all__ = [
     "explore",
     "expm1",
     "eye",
+    "fit",
     "flatten",
     "flip",
     "floor",
@@ -451,11 +455,12 @@ _LAZY = {
     "ops.windows": "avg_pool1d avg_pool2d conv1d conv2d max_pool1d max_pool2d",
     "optim": "clip_grad_norm clip_grad_value",
     "train.checkpoint": "Checkpoint",
+    "train.fit": "fit",
 }
 
 
 def __getattr__(name: str) -> Any:
-    if name in ("cells", "init", "learn", "nn", "optim", "random"):
+    if name in ("cells", "data", "init", "learn", "nn", "optim", "random"):
         return _import_module(f"{__name__}.{name}")
     for module, names in _LAZY.items():
         if name in names.split():

@@ -17,6 +17,7 @@ import sys
 import types
 import warnings
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -258,11 +259,10 @@ class Checkpoint:
             for name, part in self.parts.items():
                 state = unpacked(told["parts"][name], arrays)
                 if _has_state(part):
-                    before = part.state_dict()
-                    undo.append(lambda part=part, before=before: part.load_state_dict(before))
+                    undo.append(partial(part.load_state_dict, part.state_dict()))
                     part.load_state_dict(state)
             for name, (before, put) in generators.items():
-                undo.append(lambda put=put, before=before: put(before))
+                undo.append(partial(put, before))
                 put(unpacked(told["generators"][name], arrays))
         except BaseException as error:
             for step in reversed(undo):
@@ -315,7 +315,7 @@ def _generators(parts: Mapping[str, Any]) -> dict[str, tuple[Any, Callable[[Any]
     found: dict[str, tuple[Any, Callable[[Any], None]]] = {}
     seen: set[int] = set()
     alive = []  # so that no id is that of two objects
-    stack = [(name, part) for name, part in reversed(parts.items())]
+    stack = list(parts.items())[::-1]
     while stack:
         name, value = stack.pop()
         if id(value) in seen or isinstance(value, _PLAIN):
@@ -323,9 +323,9 @@ def _generators(parts: Mapping[str, Any]) -> dict[str, tuple[Any, Callable[[Any]
         seen.add(id(value))
         alive.append(value)
         if isinstance(value, Masks):
-            found[name] = value.state, lambda state, masks=value: setattr(masks, "state", state)
+            found[name] = value.state, partial(setattr, value, "state")
         elif (state := generator_state(value)) is not None:
-            found[name] = state, lambda state, one=value: set_generator_state(one, state)
+            found[name] = state, partial(set_generator_state, value)
         else:
             stack += reversed([(f"{name}.{key}", v) for key, v in _inside(value)])
     return found
