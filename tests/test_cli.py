@@ -18,7 +18,7 @@ from tests.command import call
 from tinygrad_rnn.core.tape import context, setting
 from tinygrad_rnn.train import characters, model_files
 from tinygrad_rnn.train.options import Options
-from tinygrad_rnn.train.trainer import Checkpoint, Settings
+from tinygrad_rnn.train.trainer import SavedRun, Settings
 from tinygrad_rnn.train.vocabulary import Vocabulary
 
 pytestmark = pytest.mark.usefixtures("eager")
@@ -149,7 +149,10 @@ def test_samples_are_fixed_by_the_seed(model: Path, capsys: pytest.CaptureFixtur
         (["demo", "--dropout", "1"], "below 1, found '1'"),
         (["demo", "--temperature", "-1"], "at least 0"),
         (["demo", "--text", "missing.txt"], "no such file"),
-        (["demo", "--resume"], "not found; start without --resume"),
+        (
+            ["demo", "--resume"],
+            "no checkpoint found in demo-run/checkpoints; start without --resume",
+        ),
         (["train"], "--out"),
         (["sample"], "MODEL"),
         (["sample", "missing.safetensors"], "missing.safetensors: No such file"),
@@ -206,7 +209,7 @@ def test_ctrl_c_keeps_a_checkpoint(file: Path, tmp_path: Path) -> None:
         stderr=subprocess.PIPE,
         text=True,
     ) as process:
-        wait_for(out / "checkpoint.safetensors", process)
+        wait_for(out / "checkpoints", process)
         time.sleep(0.3)
         process.send_signal(signal.SIGINT)
         shown, errors = process.communicate(timeout=30)
@@ -214,8 +217,8 @@ def test_ctrl_c_keeps_a_checkpoint(file: Path, tmp_path: Path) -> None:
     assert (
         "Stopped after step" in shown and f"--out {out} --resume" in shown and "\x1b" not in shown
     )
-    checkpoint = Checkpoint.read(out / "checkpoint.safetensors")
-    steps = len(checkpoint.arrays["losses"])
+    checkpoint = SavedRun.read(out / "checkpoints")
+    steps = len(checkpoint.losses)
     done = subprocess.run(  # compiled
         [*command, "--resume", "--steps", str(steps + 5)],
         capture_output=True,
@@ -228,4 +231,4 @@ def test_ctrl_c_keeps_a_checkpoint(file: Path, tmp_path: Path) -> None:
         and done.stderr == ""
     )
     assert (out / "model.safetensors").exists() and list(out.glob("*.tmp")) == []
-    assert len(Checkpoint.read(out / "checkpoint.safetensors").arrays["losses"]) == steps + 5
+    assert len(SavedRun.read(out / "checkpoints").losses) == steps + 5

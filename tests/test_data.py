@@ -106,6 +106,36 @@ def test_windows_go_on_from_each_other() -> None:
     np.testing.assert_array_equal(ahead.targets.numpy(), ahead.inputs.numpy() + 3)
 
 
+def test_columns_are_stretches_of_the_values(rng: np.random.Generator) -> None:
+    for _ in range(150):
+        batch, steps = (int(n) for n in rng.integers(1, 7, size=2))
+        n = batch * steps + 1 + int(rng.integers(0, 60))
+        ids = rng.integers(0, 50, size=n)
+        pairs = [(w.inputs.numpy(), w.targets.numpy()) for w in Windows(ids, batch, steps)]
+        assert {x.shape for pair in pairs for x in pair} == {(steps, batch)}
+        inputs, targets = (np.concatenate(side) for side in zip(*pairs, strict=True))
+        length = (n - 1) // batch
+        assert len(inputs) == length // steps * steps
+        for b in range(batch):
+            start = b * length
+            assert inputs[:, b].tolist() == ids[start : start + len(inputs)].tolist()
+            assert targets[:, b].tolist() == ids[start + 1 : start + 1 + len(inputs)].tolist()
+
+
+@pytest.mark.parametrize("n", [16, 17, 20, 100])
+def test_passes_of_windows_begin_at_random_places(n: int) -> None:
+    starts, previous = set(), None
+    data = Windows(np.arange(n), 3, 5, rng=0)
+    for window in (w for _ in range(100) for w in data):
+        if window.fresh:
+            starts.add(int(window.inputs.numpy()[0, 0]))
+        else:
+            assert previous is not None
+            np.testing.assert_array_equal(window.inputs.numpy()[0], previous.numpy()[-1])
+        previous = window.targets
+    assert starts == set(range(min(5, n - 15)))
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [

@@ -22,7 +22,7 @@ from tinygrad_rnn.train.characters import CharacterLSTM
 from tinygrad_rnn.train.errors import CheckpointError, DivergedError, UserError
 from tinygrad_rnn.train.interrupt import Interrupted, Interrupts
 from tinygrad_rnn.train.options import Options
-from tinygrad_rnn.train.trainer import Checkpoint, Settings, Trainer
+from tinygrad_rnn.train.trainer import SavedRun, Settings, Trainer
 from tinygrad_rnn.train.vocabulary import UNKNOWN, Vocabulary
 
 pytestmark = pytest.mark.usefixtures("eager")
@@ -62,6 +62,13 @@ def options(file: Path, **changes: Any) -> Options:
             **changes,
         }
     )
+
+
+def saved(trainer: Trainer, folder: Path, about: dict[str, Any] | None = None) -> Path:
+    """The file of a checkpoint."""
+    checkpoint = trainer.keep_in(folder, replace=True)
+    trainer.save(about)
+    return folder / f"step-{checkpoint.steps[-1]:012}.safetensors"
 
 
 # --- the score ------------------------------------------------------------------------------------------------------------
@@ -252,8 +259,8 @@ def check_resuming(tmp_path: Path) -> None:
     half.prepare()
     characters.evaluate(train(half, 41, 60).model, whole.ids[:100])
     half.seconds, half.scores = 2.5, [(10, 3.5)]
-    half.save(tmp_path / "c", {"note": "ü"})
-    found = Checkpoint.read(tmp_path / "c")
+    saved(half, tmp_path / "c", {"note": "ü"})
+    found = SavedRun.read(tmp_path / "c")
     assert (found.settings, found.vocabulary, found.seconds, found.scores) == (
         wide,
         half.vocabulary,
@@ -277,9 +284,9 @@ def check_resuming(tmp_path: Path) -> None:
 def test_a_run_goes_on_the_other_way(first: str, tmp_path: Path) -> None:
     whole = train(trainer(), 30, 30)
     with setting(eager=first == "step by step"):
-        train(trainer(), 17, 30).save(tmp_path / "c")
+        saved(train(trainer(), 17, 30), tmp_path / "c")
     with setting(eager=first != "step by step"):
-        rest = train(Trainer.resume(Checkpoint.read(tmp_path / "c"), whole.ids), 30, 30)
+        rest = train(Trainer.resume(SavedRun.read(tmp_path / "c"), whole.ids), 30, 30)
         scores = characters.evaluate(rest.model, whole.ids[:300], streams=2, warm_up=20)
     np.testing.assert_allclose(rest.losses, whole.losses, rtol=1e-3)
     np.testing.assert_allclose(
@@ -301,8 +308,8 @@ def test_training_runs_compiled(tmp_path: Path) -> None:
 
 
 def test_a_checkpoint_before_the_first_step(tmp_path: Path) -> None:
-    trainer().save(tmp_path / "c")
-    rest = train(Trainer.resume(Checkpoint.read(tmp_path / "c"), trainer().ids), 5, 10)
+    saved(trainer(), tmp_path / "c")
+    rest = train(Trainer.resume(SavedRun.read(tmp_path / "c"), trainer().ids), 5, 10)
     assert rest.losses == train(trainer(), 5, 10).losses
 
 
@@ -331,12 +338,10 @@ def test_models_are_written_and_read(tmp_path: Path) -> None:
 
 def test_other_files_are_refused(tmp_path: Path) -> None:
     t = trainer()
-    t.save(tmp_path / "c")
+    path = saved(t, tmp_path / "c")
     model_files.save_model(tmp_path / "m", t.model, t.vocabulary)
     with pytest.raises(CheckpointError, match="checkpoint"):
-        model_files.load_model(tmp_path / "c")
-    with pytest.raises(CheckpointError, match="expected a checkpoint"):
-        Checkpoint.read(tmp_path / "m")
+        model_files.load_model(path)
     arrays, metadata = safetensors.read(tmp_path / "m")
     del metadata["sha256"]  # what follows is about the content
     safetensors.write(
@@ -344,50 +349,59 @@ def test_other_files_are_refused(tmp_path: Path) -> None:
     )
     with pytest.raises(CheckpointError, match=r"damaged.*output\.bias"):
         model_files.load_model(tmp_path / "m")
-    arrays, metadata = safetensors.read(tmp_path / "c")
+    with pytest.raises(CheckpointError, match="there is no checkpoint"):
+        SavedRun.read(tmp_path)
+
+
+def changed(metadata: dict[str, str], name: str, change: Any) -> dict[str, str]:
+    """Metadata with another value of a name, written by hand."""
+    packed = json.loads(metadata["values"])
+    for pair in packed["of"]:
+        if pair[0] == name:
+            pair[1] = change(pair[1])
+    return {**metadata, "values": json.dumps(packed)}
+
+
+def test_what_was_written_by_hand_is_refused(tmp_path: Path) -> None:
+    t = trainer()
+    path = saved(t, tmp_path / "c")
+    arrays, metadata = safetensors.read(path)
     del metadata["sha256"]
-    safetensors.write(tmp_path / "c", arrays, {**metadata, "progress": "{}"})
-    with pytest.raises(CheckpointError, match="damaged"):
-        Checkpoint.read(tmp_path / "c")
-    settings = json.loads(metadata["settings"])
-    without = {name: value for name, value in settings.items() if name != "dropout"}
+
+    def setting_to(name: str, value: Any) -> Any:
+        def change(settings: Any) -> Any:
+            pairs = [pair for pair in settings["of"] if pair[0] != name]
+            return {**settings, "of": pairs + ([] if value is None else [[name, value]])}
+
+        return changed(metadata, "settings", change)
+
     for found, words in (
-        (settings | {"dropout": 1.0}, "damaged.*Dropout: p"),
-        (settings | {"nonsense": 1}, "c: another version.*has: nonsense"),
-        (without, "c: another version.*has: dropout.*--overwrite"),
+        (setting_to("dropout", 1.0), "damaged.*Dropout: p"),
+        (setting_to("nonsense", 1), r"another version.*has: nonsense"),
+        (setting_to("dropout", None), r"another version.*has: dropout.*--overwrite"),
+        ({**metadata, "values": "{}"}, "none of its 1 checkpoints can be read"),
+        ({**metadata, "generators": "{}"}, "does not fit"),
+        (changed(metadata, "state", lambda _: []), "damaged"),
+        (changed(metadata, "vocabulary", lambda _: 3), "damaged"),
     ):
-        found = {**metadata, "settings": json.dumps(found)}
-        safetensors.write(tmp_path / "c", arrays, found)
+        (tmp_path / "c" / f"{path.name}.damaged").unlink(missing_ok=True)
+        safetensors.write(path, arrays, found)
         with pytest.raises(CheckpointError, match=words):
-            Trainer.resume(Checkpoint.read(tmp_path / "c"), t.ids)
-    for name, value in (
-        ("masks", '{"bit_generator": "PCG64"}'),
-        ("masks", '{"bit_generator": "PCG64", "state": 3}'),
-    ):
-        safetensors.write(tmp_path / "c", arrays, {**metadata, name: value})
-        with pytest.raises(CheckpointError, match="damaged"):
-            Trainer.resume(Checkpoint.read(tmp_path / "c"), t.ids)
-    del arrays["state.0"]
-    safetensors.write(tmp_path / "c", arrays, metadata)
-    with pytest.raises(CheckpointError, match="damaged"):
-        Trainer.resume(Checkpoint.read(tmp_path / "c"), t.ids)
+            Trainer.resume(SavedRun.read(tmp_path / "c"), t.ids)
 
 
 def test_one_changed_bit_is_found(tmp_path: Path) -> None:
     t = train(trainer(), 2, 10)
-    path = tmp_path / "file"
-    for write, read in (
-        (lambda: t.save(path), lambda: Checkpoint.read(path)),
-        (
-            lambda: model_files.save_model(path, t.model, t.vocabulary),
-            lambda: model_files.load_model(path),
-        ),
+    path = saved(t, tmp_path / "c")
+    model_files.save_model(tmp_path / "m", t.model, t.vocabulary)
+    for file, read in (
+        (path, lambda: SavedRun.read(tmp_path / "c")),
+        (tmp_path / "m", lambda: model_files.load_model(tmp_path / "m")),
     ):
-        write()
         read()
-        whole = path.read_bytes()
+        whole = file.read_bytes()
         for place in np.linspace(len(whole) // 2, len(whole) - 1, 30).astype(int):
-            path.write_bytes(whole[:place] + bytes([whole[place] ^ 2]) + whole[place + 1 :])
+            file.write_bytes(whole[:place] + bytes([whole[place] ^ 2]) + whole[place + 1 :])
             with pytest.raises((CheckpointError, safetensors.FormatError)):
                 read()
 
@@ -442,9 +456,9 @@ def test_a_run_writes_all_files(file: Path, capsys: pytest.CaptureFixture[str]) 
     code, out = run(options(file), capsys)
     folder = file.parent / "out"
     assert code == 0 and "\x1b" not in out and "\r" not in out
-    for name in ("model.safetensors", "loss.svg", "report.html", "checkpoint.safetensors"):
+    for name in ("model.safetensors", "loss.svg", "report.html", "checkpoints"):
         assert (folder / name).stat().st_size > 0
-        assert name == "checkpoint.safetensors" or str(folder / name) in out
+        assert name == "checkpoints" or str(folder / name) in out
     for picture in folder.glob("*.svg"):
         assert ElementTree.fromstring(picture.read_text()).tag.endswith("svg")
     page = (folder / "report.html").read_text()
@@ -501,9 +515,7 @@ def check_a_stopped_run(
     )
     for name, value in a.items():
         np.testing.assert_array_equal(value, b[name], err_msg=name)
-    assert (
-        len(Checkpoint.read(file.parent / "out" / demo.CHECKPOINT).scores) == demo.EVALUATIONS - 1
-    )
+    assert len(SavedRun.read(file.parent / "out" / demo.CHECKPOINTS).scores) == demo.EVALUATIONS - 1
 
 
 def test_a_finished_run_is_resumed_for_longer(
@@ -512,10 +524,8 @@ def test_a_finished_run_is_resumed_for_longer(
     run(options(file), capsys)
     code, out = run(options(file, resume=True, steps=16, settings={"lr": 0.01}), capsys)
     assert code == 0 and "16 steps" in out
-    found = Checkpoint.read(file.parent / "out" / demo.CHECKPOINT)
-    assert len(found.arrays["losses"]) == 16 and found.settings == dataclasses.replace(
-        SMALL, lr=0.01
-    )
+    found = SavedRun.read(file.parent / "out" / demo.CHECKPOINTS)
+    assert len(found.losses) == 16 and found.settings == dataclasses.replace(SMALL, lr=0.01)
 
 
 @pytest.mark.parametrize("where", ["text", "score_baselines", "evaluate", "sample", "draw_graph"])
@@ -557,8 +567,8 @@ def test_a_run_without_a_picture(
 
 def test_a_time_budget_ends_training(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code, _ = run(options(file, steps=None, budget=0.5, command="train"), capsys)
-    found = Checkpoint.read(file.parent / "out" / demo.CHECKPOINT)
-    assert code == 0 and 0.5 <= found.seconds < 2.5 and len(found.arrays["losses"]) > 0
+    found = SavedRun.read(file.parent / "out" / demo.CHECKPOINTS)
+    assert code == 0 and 0.5 <= found.seconds < 2.5 and len(found.losses) > 0
     assert (
         not (file.parent / "out" / "report.html").exists()
         and (file.parent / "out" / "model.safetensors").exists()
@@ -577,7 +587,7 @@ def test_divergence_ends_a_run(
 
 
 def test_what_cannot_be_resumed(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(UserError, match="not found"):
+    with pytest.raises(UserError, match="no checkpoint found"):
         run(options(file, resume=True), capsys)
     run(options(file, command="train", steps=2), capsys)
     with pytest.raises(UserError, match="--hidden is 12"):
@@ -601,10 +611,5 @@ def test_a_text_too_short_for_the_windows_takes_fewer_streams(
         ),
         capsys,
     )
-    assert (
-        code == 0
-        and json.loads(safetensors.read(file.parent / "out" / demo.CHECKPOINT)[1]["settings"])[
-            "batch"
-        ]
-        < 500
-    )
+    assert code == 0
+    assert SavedRun.read(file.parent / "out" / demo.CHECKPOINTS).settings.batch < 500

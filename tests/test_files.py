@@ -24,7 +24,7 @@ from tinygrad_rnn.train.errors import UserError
 from tinygrad_rnn.train.options import Options
 from tinygrad_rnn.train.report import Row, write_report
 from tinygrad_rnn.train.tasks import runner
-from tinygrad_rnn.train.trainer import Checkpoint, Settings, Trainer
+from tinygrad_rnn.train.trainer import SavedRun, Settings, Trainer
 
 from .processes import together
 
@@ -36,8 +36,11 @@ TEXT = "".join(f"{i} times {j} is {i * j}\n" for i in range(25) for j in range(2
 SMALL = Settings(hidden=6, embedding=3, batch=2, window=5)
 
 
-def content(place: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in place.iterdir()}
+def content(place: Path) -> dict[str, Any]:
+    """What the files of a folder hold, by name; of a folder in it, the same."""
+    return {
+        path.name: content(path) if path.is_dir() else path.read_bytes() for path in place.iterdir()
+    }
 
 
 # --- single files -----------------------------------------------------------------------------------------------------------
@@ -258,7 +261,7 @@ def run(o: Options) -> int:
 
 
 def steps(place: Path) -> int:
-    return len(Checkpoint.read(place / "checkpoint.safetensors").arrays["losses"])
+    return len(SavedRun.read(place / "checkpoints").losses)
 
 
 @pytest.mark.parametrize("command", ["train", "demo"])
@@ -271,7 +274,7 @@ def test_a_run_replaces_no_other_unasked(
     for _ in range(2):
         with pytest.raises(
             UserError,
-            match=r"out holds a run already \(checkpoint\.safetensors, .*; 4 steps, .*--resume.*--out.*--overwrite",
+            match=r"out holds a run already \(checkpoints, .*; 4 steps, .*--resume.*--out.*--overwrite",
         ):
             run(options(file, steps=2))
     with pytest.raises(UserError, match="holds a run already"):  # before the text is looked at
@@ -285,7 +288,7 @@ def test_a_run_replaces_no_other_unasked(
     assert run(options(file, steps=2, out=out / "new")) == 0 and steps(out / "new") == 2
 
 
-@pytest.mark.parametrize("name", [folder.CHECKPOINT, *folder.RESULTS])
+@pytest.mark.parametrize("name", [folder.CHECKPOINTS, *folder.RESULTS])
 def test_a_file_of_any_result_is_enough_to_refuse(name: str, file: Path) -> None:
     out = file.parent / "out"
     out.mkdir()
@@ -308,7 +311,7 @@ def test_a_run_that_replaces_another_leaves_nothing_of_it(
 
     monkeypatch.setattr(Trainer, "step", stop)
     assert run(options(file, overwrite=True)) == 130
-    assert sorted(content(out)) == ["checkpoint.safetensors", "notes.txt"] and steps(out) == 0
+    assert sorted(content(out)) == ["checkpoints", "notes.txt"] and steps(out) == 0
 
 
 HOLD = """
@@ -362,7 +365,7 @@ def test_of_runs_that_begin_together_one_works(file: Path) -> None:
     codes = [found.split()[-1] for found in together(processes)]
     assert sorted(codes) == ["0", "2", "2"]
     assert steps(out) == 20 + codes.index("0") and sorted(content(out)) == [
-        "checkpoint.safetensors",
+        "checkpoints",
         "loss.svg",
         "model.safetensors",
     ]
@@ -453,13 +456,13 @@ def test_the_next_run_removes_what_a_killed_one_left(file: Path) -> None:
     run(options(file))
     gone = subprocess.Popen([sys.executable, "-c", ""])
     gone.wait()
-    left = [
-        out / f".{name}.{gone.pid}.0123abcd.tmp" for name in (folder.CHECKPOINT, *folder.RESULTS)
-    ]
+    step = "checkpoints/.step-000000000003.safetensors"
+    left = [out / f".{name}.{gone.pid}.0123abcd.tmp" for name in folder.RESULTS]
+    left.append(out / f"{step}.{gone.pid}.0123abcd.tmp")
     kept = [
         out / f".notes.txt.{gone.pid}.0123abcd.tmp",
-        out / ".checkpoint.safetensors.swp",
-        out / f".checkpoint.safetensors.{os.getppid()}.0123abcd.tmp",
+        out / f"{step}.swp",
+        out / f"{step}.{os.getppid()}.0123abcd.tmp",
     ]
     for path in (*left, *(kept if os.name == "posix" else kept[:2])):
         path.write_text("half")
@@ -492,13 +495,12 @@ def test_a_run_that_was_killed_while_it_wrote_goes_on(file: Path) -> None:
                           capture_output=True, timeout=60)  # fmt: skip
     assert (
         done.returncode == -signal.SIGKILL
-        and len(list(out.glob(".*.tmp"))) == 1
+        and len(list(out.glob("checkpoints/.*.tmp"))) == 1
         and steps(out) == 6
     )
     assert run(options(file, resume=True, settings={}, steps=8, text=None)) == 0
     assert (
-        sorted(content(out)) == ["checkpoint.safetensors", "loss.svg", "model.safetensors"]
-        and steps(out) == 8
+        sorted(content(out)) == ["checkpoints", "loss.svg", "model.safetensors"] and steps(out) == 8
     )
 
 
@@ -547,7 +549,7 @@ def test_a_disk_that_stays_full_keeps_the_last_checkpoint(
     with pytest.raises(OSError, match="No space"):
         run(options(file, steps=12))
     assert "go on with" in capsys.readouterr().out and sorted(content(file.parent / "out")) == [
-        "checkpoint.safetensors"
+        "checkpoints"
     ]
     monkeypatch.undo()
     assert 0 < steps(file.parent / "out") < 12
@@ -625,26 +627,37 @@ def test_signals_that_end_a_program_keep_a_checkpoint(
         signal.signal(number, before)
 
 
-def test_a_checkpoint_that_is_damaged(file: Path) -> None:
+def damage(whole: bytes) -> list[bytes]:
+    """The content of a file after accidents of several kinds."""
+    bit = whole[:-200] + bytes([whole[-200] ^ 1]) + whole[-199:]
+    return [b"", whole[:100], whole[:-7], bit, b"x" * 500]
+
+
+def test_a_checkpoint_that_is_damaged(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = file.parent / "out"
     run(options(file))
-    path = out / "checkpoint.safetensors"
-    whole = path.read_bytes()
-    for damaged in (
-        b"",
-        whole[:100],
-        whole[:-7],
-        whole[:-200] + bytes([whole[-200] ^ 1]) + whole[-199:],
-        b"x" * 500,
-    ):
-        path.write_bytes(damaged)
-        with pytest.raises(tg.TinygradError, match=r"checkpoint\.safetensors"):
-            run(options(file, resume=True, steps=6))
-        with pytest.raises(UserError, match="the checkpoint cannot be read"):
-            run(options(file))
-        assert path.read_bytes() == damaged
-    path.write_bytes(whole)
-    assert run(options(file, resume=True, steps=6)) == 0
+    _, last = sorted((out / "checkpoints").iterdir())
+    for damaged in damage(last.read_bytes()):
+        last.write_bytes(damaged)
+        capsys.readouterr()
+        assert run(options(file, resume=True, steps=6)) == 0 and steps(out) == 6
+        assert "going on from the save before it, step 0." in capsys.readouterr().out
+        assert last.with_name(f"{last.name}.damaged").read_bytes() == damaged
+        assert run(options(file, overwrite=True)) == 0 and last.exists()
+
+
+def test_if_all_checkpoints_are_damaged_they_stay(file: Path) -> None:
+    out = file.parent / "out"
+    run(options(file))
+    paths = sorted((out / "checkpoints").iterdir())
+    for path in paths:
+        path.write_bytes(path.read_bytes()[:-7])
+    before = content(out)
+    with pytest.raises(tg.TinygradError, match=r"none of its 2 checkpoints can be read"):
+        run(options(file, resume=True, steps=6))
+    with pytest.raises(UserError, match="the checkpoint cannot be read"):
+        run(options(file))
+    assert content(out) == before
 
 
 def test_going_on_when_the_text_was_moved(file: Path) -> None:
@@ -682,7 +695,7 @@ def test_a_model_can_be_read_at_any_moment_of_a_run(
 def test_the_clock_may_be_wrong(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run(options(file))
     monkeypatch.setattr(time, "time", lambda: 0.0)
-    os.utime(file.parent / "out" / "checkpoint.safetensors", (2**33, 2**33))
+    os.utime(file.parent / "out" / "checkpoints", (2**33, 2**33))
     with pytest.raises(UserError, match="holds a run already"):
         run(options(file))
     assert run(options(file, resume=True, steps=5)) == 0

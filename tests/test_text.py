@@ -1,8 +1,7 @@
-"""Corpus, vocabulary, split and windows."""
+"""Corpus, vocabulary and split."""
 
 from __future__ import annotations
 
-import itertools
 import math
 import sys
 from collections import Counter
@@ -11,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tinygrad_rnn.train import encodings, text, windows
+from tinygrad_rnn.train import encodings, text
 from tinygrad_rnn.train.errors import TextError
 from tinygrad_rnn.train.vocabulary import Vocabulary
 
@@ -230,83 +229,3 @@ def test_vocabulary_errors() -> None:
         Vocabulary("a\ufffd")
     with pytest.raises(ValueError, match="min_count must be at least 1, found 0"):
         Vocabulary.from_text("a", 0)
-
-
-@pytest.mark.parametrize("partial", [False, True])
-def test_windows(partial: bool) -> None:
-    rng = np.random.default_rng(1)
-    for _ in range(150):
-        batch, steps = (int(n) for n in rng.integers(1, 7, size=2))
-        n = batch * steps + 1 + int(rng.integers(0, 60))
-        ids = rng.integers(0, 50, size=n)
-        pairs = list(windows.windows(ids, batch, steps, partial=partial))
-        length = (n - 1) // batch
-        assert [len(x) for x, _ in pairs[:-1]] == [steps] * (len(pairs) - 1)
-        for x, y in pairs:
-            assert x.shape == y.shape == (x.shape[0], batch)
-            assert x.dtype == y.dtype == np.int64
-            assert x.flags.c_contiguous and y.flags.c_contiguous
-        inputs, targets = (np.concatenate(side) for side in zip(*pairs, strict=True))
-        assert len(inputs) == (length if partial else length // steps * steps)
-        for b in range(batch):  # Each column is one contiguous stretch of the ids.
-            start = b * length
-            assert inputs[:, b].tolist() == ids[start : start + len(inputs)].tolist()
-            assert targets[:, b].tolist() == ids[start + 1 : start + 1 + len(inputs)].tolist()
-
-
-def test_one_partial_stream_scores_what_the_baselines_score() -> None:
-    ids = np.arange(103)
-    targets = np.concatenate([y[:, 0] for _, y in windows.windows(ids, 1, 10, partial=True)])
-    assert targets.tolist() == ids[1:].tolist()
-    assert [y.shape for _, y in windows.windows([1, 2, 3], 1, 10, partial=True)] == [(2, 1)]
-
-
-def test_endless_windows_repeat_the_pass() -> None:
-    ids = np.arange(100)
-    once = list(windows.windows(ids, 3, 5))
-    found = list(itertools.islice(windows.endless_windows(ids, 3, 5), 3 * len(once)))
-    assert [w.fresh for w in found] == ([True] + [False] * (len(once) - 1)) * 3
-    for window, (x, y) in zip(found, once * 3, strict=True):
-        np.testing.assert_array_equal(window.inputs, x)
-        np.testing.assert_array_equal(window.targets, y)
-
-
-@pytest.mark.parametrize("n", [16, 17, 20, 100])
-def test_endless_windows_from_random_starts(n: int) -> None:
-    ids = np.arange(n)
-    starts = set()
-    previous = None
-    for window in itertools.islice(
-        windows.endless_windows(ids, 3, 5, rng=np.random.default_rng(0)), 300
-    ):
-        assert window.inputs.shape == (5, 3)
-        np.testing.assert_array_equal(window.targets, window.inputs + 1)
-        if window.fresh:
-            starts.add(int(window.inputs[0, 0]))
-        else:
-            assert previous is not None
-            np.testing.assert_array_equal(window.inputs[0], previous[-1])
-        previous = window.targets
-    assert starts == set(range(min(5, n - 15)))
-
-
-def test_windows_do_not_share_memory_with_the_ids() -> None:
-    ids = np.arange(20)
-    x, _ = next(windows.windows(ids, 1, 5))
-    x[:] = -1
-    assert ids.tolist() == list(range(20))
-
-
-@pytest.mark.parametrize("maker", [windows.windows, windows.endless_windows])
-def test_windows_errors(maker: object) -> None:
-    assert callable(maker)
-    with pytest.raises(TextError, match="3 streams of 5 steps need 16 characters, found 15"):
-        maker(np.arange(15), 3, 5)
-    with pytest.raises(ValueError, match="at least 1, found 0 and 5"):
-        maker(np.arange(15), 0, 5)
-    with pytest.raises(ValueError, match="at least 1"):
-        maker(np.arange(15), 3, 0)
-    with pytest.raises(ValueError, match="integer ids"):
-        maker(np.ones(15), 3, 1)
-    with pytest.raises(ValueError, match="integer ids"):
-        maker(np.ones((15, 1), int), 3, 1)

@@ -16,7 +16,7 @@ import re
 import sys
 import types
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -27,7 +27,7 @@ from ..compiler.cell import Jitted
 from ..core.errors import TinygradError
 from ..core.primitive import Array
 from ..core.tensor import Tensor
-from ..formats.safetensors import FormatError
+from ..files import sweep
 from ..module import Module
 from ..nn.masks import Masks
 from ..ops import checks
@@ -40,6 +40,7 @@ __all__ = ["Checkpoint", "Saved"]
 
 _KIND = "tinygrad_rnn checkpoint, 1"
 _NAME = re.compile(r"step-(\d+)\.safetensors")
+_UNFINISHED = re.compile(r"\.(step-\d+\.safetensors)\.")
 _FAULTS = (KeyError, ValueError, TypeError, IndexError, TinygradError)
 
 
@@ -80,6 +81,9 @@ class Checkpoint:
     keep : int
         How many saves are kept, at least 1. With 2 or more, one that was damaged later costs the
         steps since the one before, and not the run.
+    replace : bool
+        Whether the checkpoints of another run in the folder may be replaced. They are removed when
+        the first one of this run is written.
     **parts
         What the run is made of, by name: modules, optimisers, schedules, and whatever else has
         `state_dict` and `load_state_dict`; NumPy's and Python's generators of random numbers.
@@ -102,9 +106,12 @@ class Checkpoint:
     ...         checkpoint.save(step, losses=losses)
     """
 
-    def __init__(self, folder: str | os.PathLike[str], *, keep: int = 3, **parts: Any) -> None:
+    def __init__(
+        self, folder: str | os.PathLike[str], *, keep: int = 3, replace: bool = False, **parts: Any
+    ) -> None:
         self.folder = Path(folder)
         self.keep = checks.size(keep, "Checkpoint: keep")
+        self.replace = checks.flag(replace, "Checkpoint: replace")
         for name, part in parts.items():
             if not _has_state(part) and generator_state(part) is None:
                 raise CheckpointError(
@@ -140,8 +147,12 @@ class Checkpoint:
             and a later save may succeed.
         """
         step = checks.size(step, "Checkpoint.save: step", 0)
-        if not self._begun:
-            self._refuse_to_replace()
+        others = [] if self._begun else list(self._files().values())
+        if others and not self.replace:
+            raise CheckpointError(
+                f"Checkpoint.save: {self.folder} holds checkpoints of another run, up to step {self.steps[-1]:,}. Call latest() before the first save to "
+                "go on from there, name another folder, or say replace=True"
+            )
         arrays: dict[str, Array] = {}
         states = {
             name: packed(_state_of(part), f"parts.{name}", arrays)
@@ -163,7 +174,7 @@ class Checkpoint:
         path = self.folder / f"step-{step:012}.safetensors"
         checked_files.write(path, arrays, metadata)
         self._begun = True
-        self._remove_old()
+        self._remove_old([other for other in others if other != path])
         return path
 
     def latest(self) -> Saved | None:
@@ -180,36 +191,20 @@ class Checkpoint:
         OSError
             If a file may not be read.
         """
-        files = self._files()
-        damaged = []
-        for step in sorted(files, reverse=True):
-            try:
-                read = self._read(files[step])
-            except FileNotFoundError:  # another process has removed it
-                continue
-            except PermissionError:
-                raise
-            except (CheckpointError, FormatError, OSError) as error:
-                damaged.append((files[step], str(error)))
-                continue
-            for path, why in damaged:
-                with contextlib.suppress(OSError):  # a folder in which nothing can be written
-                    path.rename(path.with_name(f"{path.name}.damaged"))
-                warnings.warn(
-                    f"{why}; going on from the save before it, step {step:,}",
-                    RuntimeWarning,
-                    stacklevel=2,
-                )
-            self._put_back(files[step], *read)
-            self._begun = True
-            arrays, told = read
-            return Saved(step, unpacked(told["values"], arrays), files[step], told["versions"])
-        if damaged:
-            raise CheckpointError(
-                f"{self.folder}: none of its {len(damaged)} checkpoints can be read; {damaged[0][1]}. Move them away to begin anew"
-            )
+        found = self._newest()
+        if found is not None:
+            saved, arrays, told = found
+            self._put_back(saved.path, arrays, told)
         self._begun = True
-        return None
+        return None if found is None else found[0]
+
+    def peek(self) -> Saved | None:
+        """Return what `latest` would, and leave the parts as they are; there need not be any.
+
+        So one can see what a run was before its parts are made.
+        """
+        found = self._newest()
+        return None if found is None else found[0]
 
     def __repr__(self) -> str:
         return f"<Checkpoint of {', '.join(self.parts) or 'no parts'} in {self.folder}, {len(self._files())} saves>"
@@ -220,23 +215,49 @@ class Checkpoint:
         """Return the files by step."""
         try:
             names = os.listdir(self.folder)
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return {}
         found = ((_NAME.fullmatch(name), name) for name in names)
         return {int(m[1]): self.folder / name for m, name in found if m is not None}
 
-    def _refuse_to_replace(self) -> None:
-        if there := self.steps:
-            raise CheckpointError(
-                f"Checkpoint.save: {self.folder} holds checkpoints of another run, up to step {there[-1]:,}. Call latest() before the first save to go on "
-                "from there, or name another folder"
-            )
-
-    def _remove_old(self) -> None:
+    def _newest(self) -> tuple[Saved, dict[str, Array], dict[str, Any]] | None:
+        """Return the newest save that is whole, with its arrays and what its metadata tells."""
         files = self._files()
-        for step in sorted(files)[: -self.keep]:
+        damaged = []
+        for step in sorted(files, reverse=True):
+            try:
+                arrays, told = self._read(files[step])
+                values = unpacked(told["values"], arrays)
+            except FileNotFoundError:  # another process has removed it
+                continue
+            except PermissionError:
+                raise
+            except (*_FAULTS, OSError) as error:
+                damaged.append((files[step], str(error)))
+                continue
+            for path, why in damaged:
+                with contextlib.suppress(OSError):  # a folder in which nothing can be written
+                    path.rename(path.with_name(f"{path.name}.damaged"))
+                warnings.warn(
+                    f"{why}; going on from the save before it, step {step:,}",
+                    RuntimeWarning,
+                    stacklevel=3,
+                )
+            return Saved(step, values, files[step], told["versions"]), arrays, told
+        if damaged:
+            raise CheckpointError(
+                f"{self.folder}: none of its {len(damaged)} checkpoints can be read; {damaged[0][1]}. Move them away to begin anew"
+            )
+        return None
+
+    def _remove_old(self, others: Sequence[Path]) -> None:
+        """Remove what is too old, what is another run's, and what killed runs left unfinished."""
+        files = self._files()
+        for path in (*others, *[files[step] for step in sorted(files)[: -self.keep]]):
             with contextlib.suppress(OSError):  # it is tried again after the next save
-                files[step].unlink()
+                path.unlink()
+        found = (_UNFINISHED.match(name) for name in os.listdir(self.folder))
+        sweep(self.folder, {m[1] for m in found if m is not None}, age=0.0)
 
     def _read(self, path: Path) -> tuple[dict[str, Array], dict[str, Any]]:
         """Return the arrays of a file, and what its metadata tells."""

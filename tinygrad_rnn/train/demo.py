@@ -6,6 +6,7 @@ import dataclasses
 import math
 import shlex
 import time
+import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -20,16 +21,17 @@ from ..kernels import blas
 from . import text
 from .baselines import Score, score_baselines
 from .characters import evaluate, evaluating, sample
+from .checkpoint import Checkpoint
 from .console import Meter, phase, say, thousands, times
 from .errors import DivergedError, UserError
-from .folder import CHECKPOINT, claimed, present, remove
+from .folder import CHECKPOINTS, claimed, present, remove
 from .interrupt import Interrupted, Interrupts
 from .memory import check_memory
 from .model_files import save_model
 from .options import Options
 from .report import write_report
 from .results import STREAMS, WARM_UP, Material, Results
-from .trainer import Checkpoint, Settings, Trainer
+from .trainer import SavedRun, Settings, Trainer
 from .vocabulary import Vocabulary
 
 if TYPE_CHECKING:
@@ -72,7 +74,7 @@ class _Run:
 
     def __init__(self, options: Options, screen: Console, interrupts: Interrupts) -> None:
         self.options, self.screen, self.interrupts = options, screen, interrupts
-        self.checkpoint = options.out / CHECKPOINT
+        self.checkpoints = options.out / CHECKPOINTS
         self.started = time.perf_counter()
         self.seconds: dict[str, float] = {}
         self.files: dict[Path, str] = {}
@@ -120,9 +122,9 @@ class _Run:
     def prepare(self) -> None:
         """Read the text, and make the trainer or take it from the checkpoint."""
         options = self.options
-        if options.resume and not self.checkpoint.exists():
+        if options.resume and not self.kept:
             raise UserError(
-                f"--resume: {self.checkpoint} not found; start without --resume, or name the folder of the run with --out"
+                f"--resume: no checkpoint found in {self.checkpoints}; start without --resume, or name the folder of the run with --out"
             )
         early = options.out.is_dir()
         if early:
@@ -147,20 +149,26 @@ class _Run:
             self.trainer.prepare()
         self.interrupts.check()
 
-    def read_checkpoint(self) -> Checkpoint:
+    @property
+    def kept(self) -> bool:
+        """Whether there is a checkpoint in the folder."""
+        return bool(Checkpoint(self.checkpoints).steps)
+
+    def read_checkpoint(self) -> SavedRun:
         """Read the checkpoint, with those settings changed that may change."""
-        found = Checkpoint.read(self.checkpoint)
+        with self.said():
+            found = SavedRun.read(self.checkpoints)
         for name, value in self.options.settings.items():
             before = getattr(found.settings, name)
             if name not in ("lr", "clip") and value != before:
                 raise UserError(
-                    f"--resume: --{name.replace('_', '-')} is {before} in {self.checkpoint} and cannot become {value}; leave it out"
+                    f"--resume: --{name.replace('_', '-')} is {before} in {self.checkpoints} and cannot become {value}; leave it out"
                 )
         return dataclasses.replace(
             found, settings=dataclasses.replace(found.settings, **self.options.settings)
         )
 
-    def read_text(self, found: Checkpoint | None) -> None:
+    def read_text(self, found: SavedRun | None) -> None:
         """Read the text of this run, or that of the run which is resumed, and its budget."""
         options = self.options
         about = {} if found is None else found.about
@@ -180,7 +188,7 @@ class _Run:
             corpus = text.Corpus(corpus.text[:LONGEST], corpus.source)
         if found is not None and about.get("sha256") != corpus.sha256:
             raise UserError(
-                f"--resume: {corpus.source} is not the text that {self.checkpoint} was trained on; give that with --text"
+                f"--resume: {corpus.source} is not the text that {self.checkpoints} was trained on; give that with --text"
             )
         train, held = text.split(corpus.text, min(0.1, HELD_OUT / len(corpus.text)))
         least = 10 if len(train) >= 50_000 else 2
@@ -195,7 +203,7 @@ class _Run:
             "steps": self.steps,
         }
 
-    def make_trainer(self, found: Checkpoint | None, claimed_early: bool) -> None:
+    def make_trainer(self, found: SavedRun | None, claimed_early: bool) -> None:
         """Make the trainer, or take it from the checkpoint, and make the folder ready."""
         options, material = self.options, self.material
         if found is not None:
@@ -211,6 +219,7 @@ class _Run:
             self.refuse_to_replace()  # another run may have begun and ended in the meantime
         if options.overwrite:
             remove(options.out)
+        trainer.keep_in(self.checkpoints, replace=options.overwrite)
         self.trainer = trainer
 
     def say_what_is_trained(self, *, resumed: bool) -> None:
@@ -234,18 +243,17 @@ class _Run:
         if not there or self.options.overwrite:
             return
         about = ", ".join(there)
-        if CHECKPOINT in there:
+        if CHECKPOINTS in there:
             try:
-                found = Checkpoint.read(self.checkpoint)
-                about += (
-                    f"; {len(found.arrays['losses']):,} steps, {found.seconds:.0f} s of training"
-                )
-            except (OSError, TinygradError, KeyError, TypeError):
+                with self.said():
+                    found = SavedRun.read(self.checkpoints)
+                about += f"; {len(found.losses):,} steps, {found.seconds:.0f} s of training"
+            except (OSError, TinygradError):
                 about += "; the checkpoint cannot be read"
             about += time.strftime(
-                ", %Y-%m-%d %H:%M", time.localtime(self.checkpoint.lstat().st_mtime)
+                ", %Y-%m-%d %H:%M", time.localtime(self.checkpoints.lstat().st_mtime)
             )
-        go_on = "go on with it by --resume, " if CHECKPOINT in there else ""
+        go_on = "go on with it by --resume, " if self.kept else ""
         raise UserError(
             f"{self.options.out} holds a run already ({about}); {go_on}name another folder with --out, or replace it by --overwrite"
         )
@@ -318,12 +326,12 @@ class _Run:
         with self.interrupts.deferred():
             try:
                 self.options.out.mkdir(parents=True, exist_ok=True)
-                self.trainer.save(self.checkpoint, self.about)
+                self.trainer.save(self.about)
                 self.saved = True
             except OSError as error:
                 if self.saved:
                     self.say(
-                        f"The checkpoint cannot be written now: {self.checkpoint}: {error.strerror or error}. Training goes on."
+                        f"The checkpoint cannot be written now: {error.filename or self.checkpoints}: {error.strerror or error}. Training goes on."
                     )
                 self.saved = False
 
@@ -447,14 +455,23 @@ class _Run:
     def tell_checkpoint(self, start: str) -> None:
         """Say where the checkpoint is and how to go on from it."""
         words = [start] if start else []
-        if self.checkpoint.exists():
+        if self.kept:
             command = ["tinygrad-rnn", self.options.command]
             if self.options.out != Options.out:
                 command += ["--out", str(self.options.out)]
             words.append(
-                f"The checkpoint is {self.checkpoint}; go on with\n\n    {shlex.join([*command, '--resume'])}\n"
+                f"The checkpoint is in {self.checkpoints}; go on with\n\n    {shlex.join([*command, '--resume'])}\n"
             )
         self.say(" ".join(words))
+
+    @contextmanager
+    def said(self) -> Iterator[None]:
+        """Context: warnings, such as that of a damaged checkpoint, are sentences on the screen."""
+        with warnings.catch_warnings(record=True) as noted:
+            warnings.simplefilter("always", RuntimeWarning)
+            yield
+        for one in noted:
+            self.say(f"{one.message}.")
 
     def say(self, words: str) -> None:
         """Print a sentence as it is."""

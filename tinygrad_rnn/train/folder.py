@@ -12,23 +12,23 @@ from pathlib import Path
 from ..files import lock_file, runs, sweep
 from .errors import UserError
 
-__all__ = ["CHECKPOINT", "RESULTS", "claimed", "present", "remove"]
+__all__ = ["CHECKPOINTS", "RESULTS", "claimed", "present", "remove"]
 
-CHECKPOINT = "checkpoint.safetensors"
+CHECKPOINTS = "checkpoints"
 RESULTS = ("model.safetensors", "loss.svg", "unrolled.svg", "report.html")
 _LOCK = ".run.lock"
 _FAR = 1 << 30  # on Windows a byte is locked; this one is not in the way of reading
 
 
 def present(folder: Path) -> list[str]:
-    """Return the names of files in the folder that a run writes."""
-    return [name for name in (CHECKPOINT, *RESULTS) if os.path.lexists(folder / name)]
+    """Return the names of what a run writes, and is in the folder."""
+    return [name for name in (CHECKPOINTS, *RESULTS) if os.path.lexists(folder / name)]
 
 
 def remove(folder: Path) -> None:
     """Remove the results of an earlier run.
 
-    Its checkpoint stays until the first one of this run takes its place.
+    Its checkpoints stay until the first one of this run takes their place.
     """
     for name in RESULTS:
         with contextlib.suppress(FileNotFoundError):
@@ -57,7 +57,7 @@ def claimed(folder: Path) -> Iterator[None]:
             file,
             f"{os.getpid()} {socket.gethostname()} {time.strftime('%Y-%m-%d %H:%M:%S')}\n".encode(),
         )
-        sweep(folder, (CHECKPOINT, *RESULTS), age=0.0)
+        sweep(folder, RESULTS, age=0.0)
         yield
     finally:
         if os.name == "posix":

@@ -1,10 +1,9 @@
-"""The training of a character model, and its checkpoints."""
+"""The training of a character model, and what its checkpoints keep."""
 
 from __future__ import annotations
 
 import dataclasses
 import itertools
-import json
 import math
 import os
 import time
@@ -20,16 +19,16 @@ from ..core.errors import TinygradError
 from ..core.tape import context
 from ..core.tensor import Tensor
 from ..core.tree import detach, leaves, unflatten
+from ..data import Windows
 from ..optim import Adam, clip_grad_norm
-from . import checked_files
 from .characters import CharacterLSTM
+from .checkpoint import Checkpoint
 from .errors import CheckpointError, DivergedError
 from .vocabulary import Vocabulary
-from .windows import endless_windows
 
-__all__ = ["Checkpoint", "Settings", "Trainer"]
+__all__ = ["SavedRun", "Settings", "Trainer"]
 
-_KIND = "tinygrad_rnn training checkpoint"
+KEPT = 2  # checkpoints of a run
 
 
 @dataclass(frozen=True)
@@ -99,13 +98,12 @@ class Trainer:
         self.losses: list[float] = []  # bits per character, step by step
         self.scores: list[tuple[int, float]] = []  # steps, and bits per held-out character there
         self.seconds = 0.0  # spent in training, over all sessions
-        self.windows = self._windows()
+        self.data = Windows(
+            ids, settings.batch, settings.window, rng=np.random.default_rng([settings.seed, 1])
+        )
+        self.windows = itertools.chain.from_iterable(itertools.repeat(self.data))
+        self.checkpoint: Checkpoint | None = None
         self._learn = _learner(self.model, settings.clip)
-
-    def _windows(self) -> Any:
-        """Return the windows of all passes, from the first."""
-        s = self.settings
-        return endless_windows(self.ids, s.batch, s.window, rng=np.random.default_rng([s.seed, 1]))
 
     @property
     def steps(self) -> int:
@@ -191,69 +189,64 @@ class Trainer:
             The seconds that it took.
         """
         started = time.perf_counter()
-        ids = np.resize(self.ids, (self.settings.window, self.settings.batch))
+        ids = Tensor(np.resize(self.ids, (self.settings.window, self.settings.batch)))
         if not context().eager:
             self._learn.compile(ids, ids, self.state)
         return time.perf_counter() - started
 
-    def save(self, path: str | os.PathLike[str], about: dict[str, Any] | None = None) -> None:
-        """Write a checkpoint, atomically.
+    def keep_in(self, folder: Path, *, replace: bool = False) -> Checkpoint:
+        """Return the checkpoints of this run in a folder, which `save` writes from now on."""
+        self.checkpoint = Checkpoint(
+            folder,
+            keep=KEPT,
+            replace=replace,
+            model=self.model,
+            optimizer=self.optimizer,
+            data=self.data,
+        )
+        return self.checkpoint
+
+    def save(self, about: dict[str, Any] | None = None) -> None:
+        """Write a checkpoint.
 
         Parameters
         ----------
-        path
-            The file to create or replace.
         about
-            What else is to be known of the run. It is kept in the metadata as JSON.
+            What else is to be known of the run.
         """
-        arrays = {f"model.{name}": value for name, value in self.model.state_dict().items()}
-        arrays |= {
-            f"optimizer.{name}": value for name, value in self.optimizer.state_dict().items()
-        }
-        arrays |= {f"state.{i}": value.numpy() for i, value in enumerate(leaves(self.state))}
-        arrays["losses"] = np.array(self.losses)
-        metadata = {
-            "kind": _KIND,
-            "settings": json.dumps(dataclasses.asdict(self.settings)),
-            "progress": json.dumps({"seconds": self.seconds, "scores": self.scores}),
-            "masks": json.dumps(self.masks.bit_generator.state),
-            "vocabulary": json.dumps(self.vocabulary.characters),
-            "about": json.dumps(about or {}),
-        }
-        checked_files.write(path, arrays, metadata)
+        assert self.checkpoint is not None
+        self.checkpoint.save(
+            self.steps,
+            settings=dataclasses.asdict(self.settings),
+            vocabulary=self.vocabulary.characters,
+            about=about or {},
+            seconds=self.seconds,
+            scores=self.scores,
+            losses=self.losses,
+            state=leaves(self.state),
+        )
 
     @classmethod
-    def resume(cls, checkpoint: Checkpoint, ids: npt.NDArray[np.int64]) -> Trainer:
+    def resume(cls, run: SavedRun, ids: npt.NDArray[np.int64]) -> Trainer:
         """Go on from a checkpoint with the same text, as if there had been no break.
-
-        The order of the windows follows from the seed and the number of steps.
 
         Raises
         ------
         CheckpointError
-            If the checkpoint is damaged.
+            If it does not fit.
         """
         try:
-            trainer = cls(ids, checkpoint.vocabulary, checkpoint.settings)
-            parts: dict[str, dict[str, Any]] = {"model": {}, "optimizer": {}, "state": {}}
-            for name, value in checkpoint.arrays.items():
-                part, _, rest = name.partition(".")
-                parts.get(part, {})[rest] = value
-            trainer.model.load_state_dict(parts["model"])
-            trainer.optimizer.load_state_dict(parts["optimizer"])
-            trainer.state = unflatten(
-                trainer.state,
-                [Tensor(parts["state"][str(i)]) for i in range(len(leaves(trainer.state)))],
-            )
-            trainer.masks.bit_generator.state = checkpoint.masks
-            trainer.losses = checkpoint.arrays["losses"].tolist()
-            trainer.seconds = checkpoint.seconds
-            trainer.scores = list(checkpoint.scores)
-        except (KeyError, ValueError, TypeError, IndexError, TinygradError) as error:
+            trainer = cls(ids, run.vocabulary, run.settings)
+            saved = trainer.keep_in(run.folder).latest()
+            assert saved is not None
+            trainer.state = unflatten(trainer.state, saved.values["state"])
+        except CheckpointError:
+            raise
+        except (ValueError, TypeError, StopIteration, TinygradError) as error:
             raise CheckpointError(
-                f"{checkpoint.path}: the checkpoint is damaged ({type(error).__name__}: {error})"
+                f"{run.folder}: the checkpoint is damaged ({type(error).__name__}: {error})"
             ) from error
-        trainer.windows = itertools.islice(trainer.windows, trainer.steps, None)
+        trainer.losses, trainer.seconds, trainer.scores = run.losses, run.seconds, run.scores
         return trainer
 
 
@@ -275,69 +268,65 @@ def _learner(model: CharacterLSTM, clip: float) -> Any:
 
 
 @dataclass(frozen=True)
-class Checkpoint:
-    """What `Trainer.save` wrote, as it was read back.
+class SavedRun:
+    """What a run was when its newest checkpoint was written.
 
     Attributes
     ----------
-    path
-        The file.
+    folder
+        Of the checkpoints.
     settings, vocabulary
         Sizes, rates and symbols of the run.
+    losses
+        Bits per character, step by step.
     seconds
         Time spent in training, over all sessions.
     scores
         Steps, and bits per held-out character there.
-    masks
-        State of the generator that says what is dropped.
     about
         What the run noted besides.
-    arrays
-        Parameters, state of the optimiser and of the cell, and losses, by name.
     """
 
-    path: Path
+    folder: Path
     settings: Settings
     vocabulary: Vocabulary
+    losses: list[float]
     seconds: float
     scores: list[tuple[int, float]]
-    masks: dict[str, Any]
     about: dict[str, Any]
-    arrays: dict[str, npt.NDArray[Any]]
 
     @classmethod
-    def read(cls, path: str | os.PathLike[str]) -> Checkpoint:
-        """Read a checkpoint.
+    def read(cls, folder: str | os.PathLike[str]) -> SavedRun:
+        """Read the newest checkpoint in a folder.
 
         Raises
         ------
         CheckpointError
-            If the file holds something else.
-        FormatError, OSError
-            If it is no valid safetensors file, or cannot be read.
+            If there is none of such a run, or none is whole.
+        OSError
+            If it cannot be read.
         """
-        arrays, metadata = checked_files.read(path, _KIND, "a checkpoint of a training run")
+        saved = Checkpoint(folder).peek()
+        if saved is None:
+            raise CheckpointError(f"{folder}: there is no checkpoint")
         try:
-            progress, settings = (json.loads(metadata[k]) for k in ("progress", "settings"))
+            values = saved.values
+            settings = values["settings"]
             # a default in place of one that is missing would be another run
             if other := {f.name for f in fields(Settings)} ^ set(settings):
                 raise CheckpointError(
-                    f"{path}: another version wrote this checkpoint (settings that only one of them has: {', '.join(sorted(other))}). "
+                    f"{saved.path}: another version wrote this checkpoint (settings that only one of them has: {', '.join(sorted(other))}). "
                     "Begin anew with --overwrite, or with another --out"
                 )
             return cls(
-                path=Path(path),
-                settings=Settings(**settings),
-                vocabulary=Vocabulary(json.loads(metadata["vocabulary"])),
-                seconds=float(progress["seconds"]),
-                scores=[(int(a), float(b)) for a, b in progress["scores"]],
-                masks=dict(json.loads(metadata["masks"])),
-                about=dict(json.loads(metadata["about"])),
-                arrays=arrays,
+                Path(folder),
+                Settings(**settings),
+                Vocabulary(values["vocabulary"]),
+                *(values[name] for name in ("losses", "seconds", "scores", "about")),
             )
         except CheckpointError:
             raise
-        except (KeyError, ValueError, TypeError) as error:
+        except (KeyError, TypeError, ValueError) as error:
             raise CheckpointError(
-                f"{path}: the checkpoint is damaged ({type(error).__name__}: {error})"
+                f"{saved.path}: expected a checkpoint of demo or train; it is damaged, or another one ({type(error).__name__}: {error})"
             ) from error
