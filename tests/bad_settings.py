@@ -81,6 +81,7 @@ SPECIAL: dict[str, dict[str, Any]] = {  # where the name alone does not say it
         "step": lambda: (lambda ids, state: (tensor(len(ids), 5), state)), "state": lambda: tensor(2, 3), "start": lambda: np.array([0, 1]),
         "stop": lambda: 4, "max_length": lambda: 3, "width": lambda: 2}
         for name in ("greedy", "sample", "beam")},
+    "tg.Checkpoint": {"folder": lambda: "/dev/null/none", "parts": lambda: {}}, "tg.fit": {"model": lambda: tg.nn.Linear(3, 2, rng=0), "data": lambda: [(tensor(2, 3), tensor(2, 2))], "steps": lambda: 1, "progress": lambda: False},
     "tg.save": {"path": lambda: "/dev/null/none", "module": lambda: tg.nn.Linear(1, 1)}, "tg.functional_call": {
         "module": lambda: tg.nn.Linear(3, 2, rng=0), "parameters": lambda: {}, "args": lambda: (tensor(2, 3),)},
     "tg.cells.ConvLSTM": {"_x": lambda: tensor(2, 3, 8, 8)}, "tg.cells.PhasedLSTM": {"_x": lambda: (tensor(2, 3), tensor(2, 1))},

@@ -44,6 +44,8 @@ FLOORS = {
     "cli": 5,
     "__main__": 5,
     "train": 5,
+    "data": 4,
+    "version": 1,
     "learn": 5,
 }
 APART = {4}  # floors whose folders know nothing of each other

@@ -30,7 +30,10 @@ LESSONS = sorted((ROOT / "docs" / "learn").glob("[0-9][0-9]-*.md"))
 ERRORS = [p for p in sorted((ROOT / "docs" / "errors").glob("*.md")) if p.stem != "inside"]
 PAGES = [
     ROOT / "README.md",
-    *(ROOT / "docs" / f"{name}.md" for name in ("tour", "design", "guide", "time", "coming-from")),
+    *(
+        ROOT / "docs" / f"{name}.md"
+        for name in ("tour", "design", "guide", "time", "training", "coming-from")
+    ),
     *LESSONS,
     *ERRORS,
 ]

@@ -54,6 +54,9 @@ TAKEN: dict[str, set[str]] = {
     "values": NUMBERS, "tg.meshgrid": NUMBERS - {"array"},
     "B": {"None"}, "activations": {"None"}, "clip": {"None"}, "P": {"None", "[]"}, "layer": {"0"}, "linear_before_reset": {"0"}, "input_forget": {"0"},
     "tg.checkpoint": ANYTHING, "tg.dynamics: x": {"None"}, "tg.transpose": {"-1", "0"}, "tg.reshape": {"-1"}, "tg.gradcheck": {"1.5", "array"}, "tg.einsum": {"array"},
+    "folder": {"text"}, "replace": {"True"}, "tg.fit: checkpoint": {"None", "text"}, "tg.fit: loss": {"None"}, "tg.fit: clip": {"None", "0", "1.5"}, "tg.fit: log": {"[]"},
+    **each([f"tg.fit: {name}" for name in ("optimizer", "schedule", "every", "validate", "metric", "patience")], {"None"}), "tg.fit: callbacks": {"[]"},
+    **each(["tg.fit: epochs", "tg.fit: steps", "tg.fit: seconds"], {"None", "0", "1.5"}), "tg.fit: save_every": {"0", "1.5"}, "tg.fit: progress": {"True"}, "tg.fit: compiled": {"None", "True"},
     "tg.gradient_flow: cell": {"None"}, "tg.diagnose: cell": {"None"}, "tg.diagnose: optimizer": {"None"}, "tg.diagnose: lr": {"None", "0", "1.5"},
 }  # fmt: skip
 

@@ -125,6 +125,7 @@ from .ops.table import Tape, tape
 from .ops.taking import index_add, one_hot, take, take_along_axis
 from .recurrent import Cell, Window, checkpoint, tbptt, unroll
 from .recurrent import cell as _cell
+from .version import __version__ as __version__
 
 if TYPE_CHECKING:
     from . import cells, data, init, learn, nn, optim, random
@@ -209,7 +210,6 @@ if TYPE_CHECKING:
     from .train.checkpoint import Checkpoint
     from .train.fit import fit
 
-__version__ = "0.1.0"
 __all__ = [
     "AnomalyError",
     "Cell",

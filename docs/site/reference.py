@@ -29,6 +29,7 @@ PAGES = {
         "Pictures, the explorer, and what is wrong with gradients.",
     ),
     "files": ("Files", "Parameters in files, and weights of other libraries."),
+    "training": ("Training", "A training loop, checkpoints, and data that knows its place."),
     "learn": ("Exercises", "What checks the answers in the course."),
     "kinds": ("Kinds of errors", "[Errors](../errors/README.md) has what they say."),
 }
@@ -48,6 +49,7 @@ PLACES = {
     "diagnosis": "seeing",
     "formats": "files",
     "optim": "optim",
+    "train": "training",
 }
 APART = {"CompileError": "kinds", "GradcheckError": "kinds", "gradcheck": "transforms"}
 Name = tuple[str, str]  # as users write it, and its path in the package
@@ -59,14 +61,18 @@ def names() -> dict[str, list[Name]]:
     shown: set[int] = set()
     spaces = {
         "tg": tg,
-        **{f"tg.{s}": getattr(tg, s) for s in ("cells", "nn", "optim", "init", "random", "learn")},
+        **{
+            f"tg.{s}": getattr(tg, s)
+            for s in ("cells", "nn", "optim", "init", "random", "data", "learn")
+        },
     }
     for path, space in spaces.items():
         for name in public(space):
             thing = getattr(space, name)
             if not inspect.ismodule(thing) and id(thing) not in shown:
                 shown.add(id(thing))
-                page = path.partition(".")[2] or page_of(name, thing)
+                space_name = path.partition(".")[2]
+                page = {"data": "training"}.get(space_name, space_name) or page_of(name, thing)
                 found[page].append((f"{path}.{name}", f"{space.__name__}.{name}"))
     for module in ("tinygrad_rnn.formats.keras", "tinygrad_rnn.formats.onnx"):
         offered = public(importlib.import_module(module))

@@ -90,7 +90,7 @@ def parser() -> argparse.ArgumentParser:
 
     What it returns has an attribute `run`, the function of the command, unless no command is named.
     """
-    from .. import __version__
+    from ..version import __version__
 
     main = _Parser(
         prog="tinygrad-rnn",

@@ -15,8 +15,8 @@ def info(given: argparse.Namespace) -> int:
     import platform
     import shutil
 
-    from .. import __version__
     from ..kernels import blas, cache, runtime
+    from ..version import __version__
 
     if given.cache:
         return _cache(clear=given.clear)

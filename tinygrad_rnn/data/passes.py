@@ -29,13 +29,13 @@ class Passes(abc.ABC):
     ----------
     passes : int
         How many passes were made.
-    position : int
-        How many batches of the pass that is being made were given.
+    position, left : int
+        How many batches of the pass that is being made were given, and how many are to come.
     """
 
     def __init__(self, rng: Any = None) -> None:
         self.rng = None if rng is None else generator(rng)
-        self.passes, self.position = 0, 0
+        self.passes, self.position, self.left = 0, 0, 0
         self._began: Any = None  # the state of the generator when this pass began
         self._goes_on = False
 
@@ -60,8 +60,9 @@ class Passes(abc.ABC):
             self.position = 0
             self._began = None if self.rng is None else self.rng.bit_generator.state
         order = self._order()
-        for k in range(self.position, self._count(order)):
-            self.position = k + 1
+        count = self._count(order)
+        for k in range(self.position, count):
+            self.position, self.left = k + 1, count - k - 1
             yield self._batch(order, k)
         self.passes, self.position = self.passes + 1, 0
 

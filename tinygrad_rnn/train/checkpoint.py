@@ -32,6 +32,7 @@ from ..module import Module
 from ..nn.masks import Masks
 from ..ops import checks
 from ..ops.guards.observations import generator_state, set_generator_state
+from ..version import __version__
 from . import checked_files
 from .errors import CheckpointError
 from .packed import packed, unpacked
@@ -109,6 +110,10 @@ class Checkpoint:
     def __init__(
         self, folder: str | os.PathLike[str], *, keep: int = 3, replace: bool = False, **parts: Any
     ) -> None:
+        if not isinstance(folder, (str, os.PathLike)):
+            raise CheckpointError(
+                f"Checkpoint: folder is a {type(folder).__name__}; expected the path of a folder"
+            )
         self.folder = Path(folder)
         self.keep = checks.size(keep, "Checkpoint: keep")
         self.replace = checks.flag(replace, "Checkpoint: replace")
@@ -315,8 +320,6 @@ def _state_of(part: Any) -> Any:
 
 
 def _versions() -> dict[str, str]:
-    from .. import __version__
-
     return {
         "tinygrad_rnn": __version__,
         "numpy": np.__version__,

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import abc
 import csv
 import io
 import json
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -25,7 +26,7 @@ class Log(Protocol):
         """Write what is new in a history of which the last row is new."""
 
 
-class _File:
+class _File(abc.ABC):
     """A file with all rows, which is written anew for each, so that it is whole at any moment.
 
     A run that is resumed has the rows up to the checkpoint, and so has its file.
@@ -39,9 +40,9 @@ class _File:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         replace_file(self.path, self.text(history))
 
+    @abc.abstractmethod
     def text(self, history: Rows) -> str:
         """Return the content of the file."""
-        raise NotImplementedError
 
 
 class _Csv(_File):
@@ -99,7 +100,9 @@ def logs_of(given: Any) -> list[Log]:
     """
     if isinstance(given, (str, os.PathLike)):
         given = [given]
-    if not isinstance(given, Iterable):
+    if not isinstance(given, (list, tuple)) or not all(
+        isinstance(p, (str, os.PathLike)) for p in given
+    ):
         raise TinygradError(
             f"fit: log is a path or several; found a {type(given).__name__}: log='run.csv'"
         )

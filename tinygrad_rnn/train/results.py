@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from ..version import __version__
 from .baselines import Score
 from .chart import Series, line_chart, moving_average
 from .console import printable, say
@@ -145,7 +146,7 @@ class Results:
                 if name in self.seconds
             ),
             "Sample": f"goes on from the end of the training text; temperature {self.temperature:g}, seed {s.seed}",
-            "Versions": f"tinygrad_rnn {_version()}, Python {platform.python_version()}, NumPy {np.__version__}",
+            "Versions": f"tinygrad_rnn {__version__}, Python {platform.python_version()}, NumPy {np.__version__}",
         }
 
     def _how_scored(self) -> str:
@@ -203,10 +204,3 @@ def _show_table(screen: Console, rows: list[Row]) -> None:
         table.add_row(row.name, row.note, f"{row.bits:.3f}", bar, style=style)
     screen.print(table)
     screen.print()
-
-
-def _version() -> str:
-    """Return the version of this package."""
-    from .. import __version__
-
-    return __version__
