@@ -128,7 +128,7 @@ from .recurrent import cell as _cell
 from .version import __version__ as __version__
 
 if TYPE_CHECKING:
-    from . import cells, data, init, learn, nn, optim, random
+    from . import cells, data, init, learn, nn, optim, parallel, random
     from .compiler import CompileError, jit
     from .diagnosis import (
         GradcheckError,
@@ -374,6 +374,7 @@ __all__ = [
     "optim",
     "outer",
     "pad",
+    "parallel",
     "polygamma",
     "positive",
     "power",
@@ -460,7 +461,7 @@ _LAZY = {
 
 
 def __getattr__(name: str) -> Any:
-    if name in ("cells", "data", "init", "learn", "nn", "optim", "random"):
+    if name in ("cells", "data", "init", "learn", "nn", "optim", "parallel", "random"):
         return _import_module(f"{__name__}.{name}")
     for module, names in _LAZY.items():
         if name in names.split():

@@ -129,11 +129,17 @@ class Batches(Passes):
             found = [found[k] for k in self.rng.permutation(len(found))]
         return found
 
+    def _sizes(self) -> set[int]:
+        """Return the sizes of the batches of a pass."""
+        last = len(self.lengths) % self.batch_size
+        found = {self.batch_size} if len(self.lengths) >= self.batch_size else set()
+        return found | ({last} if last and not self.drop_last else set())
+
     def _count(self, order: Any) -> int:
         return len(order)
 
     def _batch(self, order: Any, k: int) -> tuple[Tensor, ...]:
-        places = order[k]
+        places = order[k][self._mine(len(order[k]))]
         found = [
             self._sequences(part, places) if sequence else np.stack([part[i] for i in places])
             for part, sequence in zip(self._parts, self.time, strict=True)

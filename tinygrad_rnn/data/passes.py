@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ..core.errors import TinygradError
+from ..core.errors import ShapeError, TinygradError
 from ..init import generator
 from ..ops import checks
 from ..ops.guards.observations import set_generator_state
@@ -38,6 +38,7 @@ class Passes(abc.ABC):
         self.passes, self.position, self.left = 0, 0, 0
         self._began: Any = None  # the state of the generator when this pass began
         self._goes_on = False
+        self._rank, self._ranks = 0, 1
 
     @abc.abstractmethod
     def _order(self) -> Any:
@@ -65,6 +66,30 @@ class Passes(abc.ABC):
             self.position, self.left = k + 1, count - k - 1
             yield self._batch(order, k)
         self.passes, self.position = self.passes + 1, 0
+
+    def share(self, rank: int, size: int) -> None:
+        """Give from now on the rows of one of several ranks of each batch.
+
+        Raises
+        ------
+        ShapeError
+            If a batch cannot be shared evenly.
+        """
+        for rows in self._sizes():
+            if rows % size:
+                raise ShapeError(
+                    f"{type(self).__name__}: a batch of {rows} cannot be shared evenly by {size} ranks, so the mean over the ranks would not be that of the batch. Take "
+                    f"a batch size that is a multiple of {size}, and drop_last=True"
+                )
+        self._rank, self._ranks = rank, size
+
+    @abc.abstractmethod
+    def _sizes(self) -> set[int]:
+        """Return the sizes of the batches of a pass."""
+
+    def _mine(self, count: int) -> slice:
+        """Return which of so many rows are this rank's."""
+        return slice(self._rank * count // self._ranks, (self._rank + 1) * count // self._ranks)
 
     def state_dict(self) -> dict[str, Any]:
         """Return where the data is: passes, position, and what gives this pass its order."""

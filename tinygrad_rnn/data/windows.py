@@ -90,11 +90,16 @@ class Windows(Passes):
         """Return the length of a stream."""
         return (len(self.values) - start - self.ahead) // self.batch_size
 
+    def _sizes(self) -> set[int]:
+        """Return the sizes of the batches of a pass."""
+        return {self.batch_size}
+
     def _count(self, order: Any) -> int:
         return self._length(order) // self.steps
 
     def _batch(self, order: Any, k: int) -> Window:
-        starts = order + np.arange(self.batch_size) * self._length(order) + k * self.steps
+        rows = np.arange(self.batch_size)[self._mine(self.batch_size)]
+        starts = order + rows * self._length(order) + k * self.steps
         places = starts + np.arange(self.steps)[:, None]
         return Window(tensor(self.values[places]), tensor(self.values[places + self.ahead]), k == 0)
 
