@@ -25,6 +25,7 @@ from .core.primitive import Array
 from .core.record import describe
 from .core.tape import Leaf, Node, context, reachable, setting
 from .core.tensor import Tensor
+from .core.tree import leaves, unflatten
 from .module import Module
 from .ops import checks
 from .ops.postponed import postponed
@@ -182,6 +183,13 @@ class DataParallel:
     def any(self, flag: bool) -> bool:
         """Whether a flag is set on any rank, so that all of them do the same."""
         return bool(flag) if self.size == 1 else bool(self.comm.allreduce(bool(flag), self._any))
+
+    def gather(self, tree: Any) -> list[Any]:
+        """Return the trees of tensors of all ranks."""
+        if self.size == 1:
+            return [tree]
+        every = self.comm.allgather([t.numpy() for t in leaves(tree)])
+        return [unflatten(tree, list(map(Tensor, arrays))) for arrays in every]
 
     def __repr__(self) -> str:
         numbers = sum(p.size for p in self.parameters)

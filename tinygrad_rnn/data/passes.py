@@ -89,7 +89,7 @@ class Passes(abc.ABC):
 
     def _mine(self, count: int) -> slice:
         """Return which of so many rows are this rank's."""
-        return slice(self._rank * count // self._ranks, (self._rank + 1) * count // self._ranks)
+        return rows_of(count, self._rank, self._ranks)
 
     def state_dict(self) -> dict[str, Any]:
         """Return where the data is: passes, position, and what gives this pass its order."""
@@ -108,6 +108,11 @@ class Passes(abc.ABC):
         self.passes = checks.size(state["passes"], f"{what}: passes", 0)
         self.position = checks.size(state["position"], f"{what}: position", 0)
         self._began, self._goes_on = state["began"], self.position > 0
+
+
+def rows_of(count: int, rank: int, size: int) -> slice:
+    """Return which of so many rows are those of one of several ranks."""
+    return slice(rank * count // size, (rank + 1) * count // size)
 
 
 def shuffled(rng: np.random.Generator | None, count: int) -> np.ndarray[Any, Any]:

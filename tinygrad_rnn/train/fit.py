@@ -13,9 +13,11 @@ from typing import Any
 import numpy as np
 
 from ..core.errors import TinygradError
+from ..data.passes import Passes
 from ..module import Module
 from ..ops import checks
 from ..optim import Adam, ReduceOnPlateau, Schedule
+from ..parallel import DataParallel
 from .checkpoint import Checkpoint
 from .logs import logs_of
 from .loop import Fit
@@ -44,6 +46,7 @@ def fit(
     log: Any = (),
     callbacks: Sequence[Callable[[Fit], Any]] = (),
     progress: bool = True,
+    parallel: DataParallel | None = None,
     compiled: bool | None = None,
 ) -> Fit:
     """Train a model: loss, backward, clipping, update, until it has seen enough.
@@ -94,6 +97,10 @@ def fit(
         Each is called with the `Fit` after each row; `Fit.stop` ends the training.
     progress : bool
         Show a bar, or lines where there is no terminal.
+    parallel : tg.parallel.DataParallel, optional
+        Of this model, for a script that mpiexec runs: each rank trains on its rows of a batch, and
+        what `Fit` tells is of the whole batch. The first rank writes and shows all; a folder of
+        checkpoints has to be where all ranks can read it.
     compiled : bool, optional
         Whether a step is compiled for the shapes of a batch. By default it is, except where `data`
         has sequences of different lengths, since each length would be compiled.
@@ -141,6 +148,8 @@ def fit(
     run.metric = _function(metric, "metric")
     run.patience = None if patience is None else checks.size(patience, "fit: patience", 0)
     run.logs = logs_of(log)
+    if parallel is not None:
+        run.share(_parallel(parallel, data))
     run.callbacks = [_function(c, "a callback") for c in _batches(callbacks, "callbacks")]
     save_every = checks.number(save_every, "fit: save_every", "[0, inf]")
     progress = checks.flag(progress, "fit: progress")
@@ -171,6 +180,18 @@ def _optimizer(given: Any) -> Any:
     if not hasattr(given, "step") or isinstance(given, type):
         raise TinygradError(
             f"fit: optimizer is a {type(given).__name__}; expected one such as tg.optim.Adam(model.parameters())"
+        )
+    return given
+
+
+def _parallel(given: Any, data: Any) -> DataParallel:
+    if not isinstance(given, DataParallel):
+        raise TinygradError(
+            f"fit: parallel is a {type(given).__name__}; expected tg.parallel.DataParallel(model)"
+        )
+    if not isinstance(data, Passes):
+        raise TinygradError(
+            "fit: with parallel, data has to be tg.data.Batches or tg.data.Windows, of which each rank takes its rows"
         )
     return given
 

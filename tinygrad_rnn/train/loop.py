@@ -7,6 +7,7 @@ A compiled function fills the gradients, `clip_grad_norm` limits them, an optimi
 from __future__ import annotations
 
 import math
+import signal
 import time
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -23,6 +24,7 @@ from ..data.passes import Passes
 from ..module import Module
 from ..nn.functional import cross_entropy, mse_loss
 from ..optim import ReduceOnPlateau, Schedule, clip_grad_norm
+from ..parallel import DataParallel
 from .characters import evaluating
 from .checkpoint import Checkpoint
 from .console import Meter, console, say, times
@@ -96,6 +98,8 @@ class Fit:
         self.model, self.data, self.carry = model, data, carry
         self.loss: Callable[..., Any] = compared if loss is None else loss
         self.optimizer, self.schedule, self.clip = optimizer, schedule, clip
+        self.parallel: DataParallel | None = None
+        self._compiled = compiled
         self._gradients = self._learner(compiled)
         self.step = self.epoch = 0
         self.seconds = 0.0
@@ -120,12 +124,13 @@ class Fit:
     def _learner(self, compiled: bool) -> Callable[..., Any]:
         """Return the function that fills the gradients by a batch."""
         model, loss, clip, carry = self.model, self.loss, self.clip, self.carry
+        parallel = self.parallel
 
         def gradients(*batch: Any) -> Any:
             found = loss(model, *batch)
             value, state = found if carry else (found, None)
             model.zero_grad()
-            value.backward()
+            value.backward() if parallel is None else parallel.backward(value)
             return value, state, clip_grad_norm(model.parameters(), clip)
 
         return jit(gradients) if compiled else gradients
@@ -134,6 +139,7 @@ class Fit:
 
     def train(self, progress: bool = True) -> None:
         """Train until a limit is reached, from where the run is."""
+        progress = progress and self._is_first
         screen = console(quiet=not progress)
         if self.step and progress:
             say(screen, f"Resumed after step {self.step:,}, {self.seconds:.0f} s of training.")
@@ -171,7 +177,7 @@ class Fit:
             self._place += 1
             if self.every is not None and self.step % self.every == 0:
                 self._row()
-            interrupts.check()
+            self._check(interrupts)
             self._show(meter)
             if self.checkpoint is not None and self.seconds - self._saved >= self._save_every:
                 self.save()
@@ -185,6 +191,12 @@ class Fit:
         if self.every is None:
             self._row()
 
+    def _check(self, interrupts: Interrupts) -> None:
+        """Raise Interrupted if a signal came, to any of the ranks."""
+        if self.parallel is not None and self.parallel.any(bool(interrupts.noted)):
+            raise Interrupted(interrupts.noted or signal.SIGINT)
+        interrupts.check()
+
     def _step(self, batch: Any) -> None:
         """Make one step of training."""
         values, fresh = _values(batch)
@@ -193,6 +205,8 @@ class Fit:
         with np.errstate(over="ignore", invalid="ignore"):  # divergence is found below
             loss, state, norm = self._gradients(*values)
             value, size = float(loss.item()), float(norm)
+            if self.parallel is not None:
+                (value,) = self.parallel.mean(value)
             if not (math.isfinite(value) and math.isfinite(size)):
                 raise DivergedError(
                     f"training diverged at step {self.step + 1}: the loss is {value:.4g}, the norm of the gradient {size:.4g}. The parameters are as they "
@@ -205,6 +219,8 @@ class Fit:
         self.norms.append(size)
         self.step += 1
         self.seconds = time.perf_counter() - self._start
+        if self.parallel is not None:  # the clocks of ranks differ, and what they do must not
+            (self.seconds,) = self.parallel.mean(self.seconds)
         if isinstance(self.schedule, Schedule):
             self.schedule.step()
 
@@ -253,10 +269,12 @@ class Fit:
             row |= self.evaluate(self.validation)
             self._judge(row)
         self.history.append(row)
-        for one in self.logs:
+        for one in self.logs if self._is_first else ():
             one.write(self.history)
         for callback in self.callbacks:
             callback(self)
+        if self.parallel is not None:
+            self._stopped = self.parallel.any(self._stopped)
         self._start = time.perf_counter() - self.seconds  # of training alone
 
     def evaluate(self, batches: Iterable[Any]) -> dict[str, float]:
@@ -307,6 +325,17 @@ class Fit:
 
     # --- checkpoints ------------------------------------------------------------------------------
 
+    def share(self, parallel: DataParallel) -> None:
+        """Train from now on together with other ranks."""
+        self.parallel = parallel
+        parallel.shared(self.data)
+        self._gradients = self._learner(self._compiled)
+
+    @property
+    def _is_first(self) -> bool:
+        """Whether this process writes files and shows progress."""
+        return self.parallel is None or self.parallel.is_first
+
     def keep_in(self, checkpoint: Checkpoint, save_every: float) -> None:
         """Save the run from now on, every so many seconds, after going on from what is there.
 
@@ -325,6 +354,21 @@ class Fit:
             for name in _KEPT:
                 setattr(self, name, saved.values[name])
             self.step = saved.step
+            self.state = self._own_state(saved.values["states"])
+        parallel = self.parallel
+        if parallel is not None and parallel.any(self.step != parallel.mean(self.step)[0]):
+            raise TinygradError(
+                f"fit: the ranks found different checkpoints in {checkpoint.folder}; it has to be a folder that all of them can read"
+            )
+
+    def _own_state(self, states: list[Any]) -> Any:
+        """Return the carried state of this rank."""
+        rank, size = (0, 1) if self.parallel is None else (self.parallel.rank, self.parallel.size)
+        if self.carry and len(states) != size:
+            raise TinygradError(
+                f"fit: the checkpoint has the carried states of {len(states)} ranks; go on with as many, and not with {size}"
+            )
+        return states[rank % len(states)]
 
     def save(self) -> None:
         """Write a checkpoint, if there is to be one.
@@ -334,8 +378,12 @@ class Fit:
         self._saved = self.seconds
         if self.checkpoint is None:
             return
+        states = [self.state] if self.parallel is None else self.parallel.gather(self.state)
+        values = {"states": states, **{name: getattr(self, name) for name in _KEPT}}
+        if not self._is_first:
+            return
         try:
-            self.checkpoint.save(self.step, **{name: getattr(self, name) for name in _KEPT})
+            self.checkpoint.save(self.step, **values)
         except OSError as error:
             say(console(), f"The checkpoint cannot be written now: {error}. Training goes on.")
 
@@ -349,7 +397,6 @@ class Fit:
 _KEPT = (
     "epoch",
     "seconds",
-    "state",
     "losses",
     "norms",
     "history",
