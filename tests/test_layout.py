@@ -45,6 +45,7 @@ FLOORS = {
     "__main__": 5,
     "train": 5,
     "data": 4,
+    "parallel": 4,
     "version": 1,
     "learn": 5,
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
 import shutil
 import subprocess
@@ -229,6 +230,64 @@ def test_carried_states_of_ranks_are_kept(tmp_path: Path) -> None:
     done = ranks(1, CARRIED, tmp_path / "run", 8)
     assert "the carried states of 2 ranks; go on with as many" in done.stderr
     np.testing.assert_allclose(told(ranks(2, CARRIED, tmp_path / "run", 12)), whole, atol=1e-10)
+
+
+@mpi
+def test_work_is_shared_and_a_failure_is_everybodys(tmp_path: Path) -> None:
+    script = tmp_path / "grid.py"
+    script.write_text(
+        textwrap.dedent(
+            """
+            import os, sys
+            import tinygrad_rnn as tg
+
+            def train(lr):
+                if lr < 0:
+                    raise ValueError(f"a rate of {lr}")
+                return lr * 2, os.getpid()
+
+            found = tg.parallel.map(train, [0.1, 0.2, 0.3])
+            print([a for a, _ in found], os.getpid() in {p for _, p in found})
+            try:
+                tg.parallel.map(train, [0.1, -1.0])
+            except ValueError as error:
+                print(error)
+            """
+        )
+    )
+    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+    env = {**os.environ, "PYTHONPATH": path}
+    alone = subprocess.run([sys.executable, script], env=env, capture_output=True, text=True)
+    assert alone.stdout == "[0.2, 0.4, 0.6] True\na rate of -1.0\n", alone.stderr
+    command = [str(MPIEXEC), "-n", "2", sys.executable, str(script)]
+    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    lines = sorted(done.stdout.splitlines())  # the first rank hands out, the second computes
+    assert lines == ["[0.2, 0.4, 0.6] False", "[0.2, 0.4, 0.6] True"] + ["a rate of -1.0"] * 2
+
+
+@mpi
+def test_seeds_of_a_task_over_ranks(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "tinygrad_rnn", "tasks", "run", "sunspots"]
+    command += ["--seeds", "2", "--budget", "1.5"]
+    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+    found = []
+    for name, before in (("one", []), ("two", [str(MPIEXEC), "-n", "2"])):
+        file = tmp_path / f"{name}.json"
+        done = subprocess.run(
+            [*before, *command, "--json", str(file)],
+            env={**os.environ, "PYTHONPATH": path},
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.count("sunspots:") == 1
+        found.append(json.loads(file.read_text()))
+    for one, two in zip(found[0]["arms"], found[1]["arms"], strict=True):
+        assert one["name"] == two["name"] and one["seeds"] == two["seeds"]
+        if len(one["seeds"]) == 1:  # there is nothing random in it
+            assert one["results"][0]["score"] == two["results"][0]["score"]
 
 
 def test_batches_that_cannot_be_shared_are_refused() -> None:

@@ -6,6 +6,7 @@ Each parameter in turn is given what it is not (see `bad_settings`).
 from __future__ import annotations
 
 import inspect
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,6 +16,13 @@ import tinygrad_rnn as tg
 from .bad_settings import outcomes, public
 
 pytestmark = pytest.mark.usefixtures("eager")
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where files may be written."""
+    monkeypatch.chdir(tmp_path)
+
 
 # which an operation takes in place of a tensor
 NUMBERS = {"-1", "0", "nan", "1.5", "[]", "True", "array"}
@@ -56,7 +64,7 @@ TAKEN: dict[str, set[str]] = {
     "tg.checkpoint": ANYTHING, "tg.dynamics: x": {"None"}, "tg.transpose": {"-1", "0"}, "tg.reshape": {"-1"}, "tg.gradcheck": {"1.5", "array"}, "tg.einsum": {"array"},
     "folder": {"text"}, "replace": {"True"}, "tg.fit: checkpoint": {"None", "text"}, "tg.fit: loss": {"None"}, "tg.fit: clip": {"None", "0", "1.5"}, "tg.fit: log": {"[]"},
     **each([f"tg.fit: {name}" for name in ("optimizer", "schedule", "every", "validate", "metric", "patience")], {"None"}), "tg.fit: callbacks": {"[]"},
-    **each(["tg.fit: epochs", "tg.fit: steps", "tg.fit: seconds"], {"None", "0", "1.5"}), "tg.fit: save_every": {"0", "1.5"}, "tg.fit: progress": {"True"}, "tg.fit: compiled": {"None", "True"},
+    **each(["tg.fit: epochs", "tg.fit: steps", "tg.fit: seconds"], {"None", "0", "1.5"}), "tg.fit: save_every": {"0", "1.5"}, "tg.fit: progress": {"True"}, "tg.fit: parallel": {"None"}, "tg.fit: compiled": {"None", "True"},
     "tg.gradient_flow: cell": {"None"}, "tg.diagnose: cell": {"None"}, "tg.diagnose: optimizer": {"None"}, "tg.diagnose: lr": {"None", "0", "1.5"},
 }  # fmt: skip
 

@@ -12,9 +12,10 @@ the walk back goes on.
 from __future__ import annotations
 
 import hashlib
+import os
 import sys
 import traceback
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import Any
 
@@ -31,9 +32,10 @@ from .ops import checks
 from .ops.postponed import postponed
 from .optim.given import gradient_of, tensors_of
 
-__all__ = ["DataParallel"]
+__all__ = ["DataParallel", "map", "serving"]
 
 BUCKET = 1 << 20  # bytes
+STARTED = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE")  # in which mpiexec says how many there are
 
 
 class DataParallel:
@@ -77,12 +79,7 @@ class DataParallel:
     def __init__(
         self, model: Module | Iterable[Tensor], comm: Any = None, *, bucket: int = BUCKET
     ) -> None:
-        try:
-            from mpi4py import MPI
-        except ImportError as error:
-            raise TinygradError(
-                f"tg.parallel needs mpi4py and an MPI, which are not there ({error}): pip install 'tinygrad-rnn[mpi]'"
-            ) from None
+        MPI = _mpi()
         given = model.parameters() if isinstance(model, Module) else model
         self.parameters = tensors_of("DataParallel", given)
         self.comm = MPI.COMM_WORLD if comm is None else comm
@@ -213,6 +210,81 @@ def _average(parallel: DataParallel) -> None:
         total /= parallel.size
         for p, g in zip(parameters, _parts(total, parameters), strict=True):
             p.grad = Tensor(g)
+
+
+# --- other work that ranks share ------------------------------------------------------------------
+
+
+def map(function: Callable[[Any], Any], items: Iterable[Any]) -> list[Any]:
+    """Return ``[function(item) for item in items]``, computed by the ranks, on all of them.
+
+    For seeds, settings of a grid, members of a population: whoever is free takes the next. The first
+    rank hands out the work, so with two or more, one fewer compute. Outside of mpiexec it is the
+    list itself.
+
+    Parameters
+    ----------
+    function : callable
+        Of a module or of the script, so that it has a name by which other processes find it.
+    items : iterable
+        What it is called with.
+
+    Raises
+    ------
+    Exception
+        What the function raises, on all ranks.
+    """
+    items = list(items)
+    comm, futures = _ranks()
+    if futures is None:
+        return [function(item) for item in items]
+    found: tuple[Any, BaseException | None] = (None, None)
+    with futures.MPICommExecutor(comm, root=0) as executor:
+        if executor is not None:
+            try:
+                found = list(executor.map(function, items)), None
+            except Exception as error:
+                found = None, error
+    results, error = comm.bcast(found)
+    if error is not None:
+        raise error
+    return list(results)
+
+
+def serving(main: Callable[[Any], int]) -> int:
+    """Call a program with what runs functions on other ranks, and return its exit code.
+
+    On the first rank that is an executor of `mpi4py.futures`; the others serve it until the program
+    ends, and return 0. Outside of mpiexec it is None.
+    """
+    comm, futures = _ranks()
+    if futures is None:
+        return main(None)
+    with futures.MPICommExecutor(comm, root=0) as executor:
+        return 0 if executor is None else main(executor)
+
+
+def _ranks() -> tuple[Any, Any]:
+    """Return the communicator and `mpi4py.futures`, if mpiexec has started more than one process."""
+    if all(os.environ.get(name, "1") == "1" for name in STARTED):
+        return None, None
+    MPI = _mpi()
+    from mpi4py import futures
+
+    return MPI.COMM_WORLD, futures if MPI.COMM_WORLD.Get_size() > 1 else None
+
+
+def _mpi() -> Any:
+    try:
+        from mpi4py import MPI
+    except ImportError as error:
+        raise TinygradError(
+            f"tg.parallel needs mpi4py and an MPI, which are not there ({error}): pip install 'tinygrad-rnn[mpi]'"
+        ) from None
+    return MPI
+
+
+# --- buckets --------------------------------------------------------------------------------------
 
 
 def _cut(parameters: list[Tensor], most: int) -> list[list[int]]:

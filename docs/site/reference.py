@@ -63,7 +63,7 @@ def names() -> dict[str, list[Name]]:
         "tg": tg,
         **{
             f"tg.{s}": getattr(tg, s)
-            for s in ("cells", "nn", "optim", "init", "random", "data", "learn")
+            for s in ("cells", "nn", "optim", "init", "random", "data", "parallel", "learn")
         },
     }
     for path, space in spaces.items():
@@ -72,7 +72,9 @@ def names() -> dict[str, list[Name]]:
             if not inspect.ismodule(thing) and id(thing) not in shown:
                 shown.add(id(thing))
                 space_name = path.partition(".")[2]
-                page = {"data": "training"}.get(space_name, space_name) or page_of(name, thing)
+                page = {"data": "training", "parallel": "training"}.get(
+                    space_name, space_name
+                ) or page_of(name, thing)
                 found[page].append((f"{path}.{name}", f"{space.__name__}.{name}"))
     for module in ("tinygrad_rnn.formats.keras", "tinygrad_rnn.formats.onnx"):
         offered = public(importlib.import_module(module))

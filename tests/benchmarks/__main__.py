@@ -1,4 +1,4 @@
-"""Print all figures, or those of the parts named: ``python -m tests.benchmarks [eager] [imports] [kernels] [sequences] [functions] [training] [forms] [compiling] [peak] [options]``."""
+"""Print all figures, or those of the parts named: ``python -m tests.benchmarks [eager] [imports] [kernels] [sequences] [functions] [training] [forms] [compiling] [peak] [scaling] [options]``."""
 
 import argparse
 import platform
@@ -6,7 +6,18 @@ import sys
 
 import numpy as np
 
-from . import compiling, eager, forms, functions, imports, kernels, peak, sequences, training
+from . import (
+    compiling,
+    eager,
+    forms,
+    functions,
+    imports,
+    kernels,
+    peak,
+    scaling,
+    sequences,
+    training,
+)
 
 PARTS = {
     "imports": imports,
@@ -18,6 +29,7 @@ PARTS = {
     "forms": forms,
     "compiling": compiling,
     "peak": peak,
+    "scaling": scaling,
 }
 
 if __name__ == "__main__":

@@ -122,18 +122,22 @@ def tasks_list(given: argparse.Namespace) -> int:
 
 def tasks_run(given: argparse.Namespace) -> int:
     """Run tasks and print their figures."""
+    from .. import parallel
     from ..train import console, tasks
     from ..train.tasks import runner
 
     chosen = tasks.tasks() if "all" in given.names else [tasks.find(name) for name in given.names]
-    return runner.main(
-        chosen,
-        console.console(),
-        cell=given.cell,
-        seeds=given.seeds,
-        budget=given.budget,
-        save=given.json,
-        overwrite=given.overwrite,
+    return parallel.serving(
+        lambda ranks: runner.main(
+            chosen,
+            console.console(),
+            cell=given.cell,
+            seeds=given.seeds,
+            budget=given.budget,
+            save=given.json,
+            overwrite=given.overwrite,
+            ranks=ranks,
+        )
     )
 
 

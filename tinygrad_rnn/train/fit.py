@@ -122,26 +122,9 @@ def fit(
     >>> run = tg.fit(model, data, epochs=10, checkpoint="runs/first", log="runs/first/log.csv")
     >>> run.history[-1]["loss"]
     """
-    if not isinstance(model, Module):
-        raise TinygradError(f"fit: expected a module; found a {type(model).__name__}")
-    if checks.flag(carry, "fit: carry") and loss is None:
-        raise TinygradError(
-            "fit: with carry=True, give loss(model, *batch, state), which returns (loss, state)"
-        )
+    run = _run(model, data, loss, optimizer, schedule, clip, carry, compiled)
     if validate is None and (metric is not None or patience is not None):
         raise TinygradError("fit: metric and patience need validate, batches that are held out")
-    optimizer = Adam(model.parameters()) if optimizer is None else _optimizer(optimizer)
-    ragged = getattr(data, "ragged", False)
-    run = Fit(
-        model,
-        _batches(data, "data"),
-        _function(loss, "loss"),
-        optimizer,
-        _schedule(schedule, optimizer),
-        math.inf if clip is None else checks.number(clip, "fit: clip", "[0, inf]"),
-        carry,
-        not ragged if compiled is None else checks.flag(compiled, "fit: compiled"),
-    )
     run.limits = _limits(epochs, steps, seconds)
     run.every = None if every is None else checks.size(every, "fit: every")
     run.validation = None if validate is None else _batches(validate, "validate")
@@ -159,6 +142,37 @@ def fit(
         run.keep_in(checkpoint, save_every)
     run.train(progress)
     return run
+
+
+def _run(
+    model: Any,
+    data: Any,
+    loss: Any,
+    optimizer: Any,
+    schedule: Any,
+    clip: Any,
+    carry: Any,
+    compiled: Any,
+) -> Fit:
+    """Return a run that knows its model, its data, and how a step is made."""
+    if not isinstance(model, Module):
+        raise TinygradError(f"fit: expected a module; found a {type(model).__name__}")
+    if checks.flag(carry, "fit: carry") and loss is None:
+        raise TinygradError(
+            "fit: with carry=True, give loss(model, *batch, state), which returns (loss, state)"
+        )
+    optimizer = Adam(model.parameters()) if optimizer is None else _optimizer(optimizer)
+    ragged = getattr(data, "ragged", False)
+    return Fit(
+        model,
+        _batches(data, "data"),
+        _function(loss, "loss"),
+        optimizer,
+        _schedule(schedule, optimizer),
+        math.inf if clip is None else checks.number(clip, "fit: clip", "[0, inf]"),
+        carry,
+        not ragged if compiled is None else checks.flag(compiled, "fit: compiled"),
+    )
 
 
 def _batches(given: Any, what: str) -> Any:

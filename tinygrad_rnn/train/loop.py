@@ -351,6 +351,10 @@ class Fit:
         self.checkpoint, self._save_every = checkpoint, save_every
         saved = checkpoint.latest()
         if saved is not None:
+            if missing := [name for name in ("states", *_KEPT) if name not in saved.values]:
+                raise TinygradError(
+                    f"fit: {saved.path} is not a checkpoint of tg.fit, which keeps {', '.join(missing)} too; name another folder"
+                )
             for name in _KEPT:
                 setattr(self, name, saved.values[name])
             self.step = saved.step

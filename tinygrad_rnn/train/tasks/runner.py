@@ -22,7 +22,7 @@ from ...files import replace_file
 from ...kernels import blas
 from ..console import Meter, clock
 from ..interrupt import Interrupted, Interrupts
-from .task import Result, Run, Task, TaskError, check_cell
+from .task import Arm, Result, Run, Task, TaskError, check_cell
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -106,6 +106,7 @@ def main(
     budget: float | None,
     save: Path | None,
     overwrite: bool = False,
+    ranks: Any = None,
 ) -> int:
     """Run tasks one after the other, and print a table for each.
 
@@ -127,6 +128,9 @@ def main(
         Whether to replace results that are there. Without it they are refused before anything is
         run.
 
+    ranks : executor, optional
+        Where runs are done at the same time, as `parallel.serving` gives it.
+
     Returns
     -------
     int
@@ -141,6 +145,40 @@ def main(
     """
     if cell is not None:
         check_cell(cell)
+    paths = _places(tasks, save, overwrite)
+    with Interrupts() as interrupts, blas.threads(None):
+        for place, task in enumerate(tasks):
+            if place:
+                screen.print()
+            results, stopped = (
+                TaskResults(task.name, cell, seeds or task.seeds, budget or task.budget),
+                None,
+            )
+            path_of = paths.get(task.name)
+            try:
+                run_task(
+                    task,
+                    results,
+                    screen,
+                    interrupts,
+                    partial(_keep, results, path_of, screen, interrupts),
+                    ranks,
+                )
+            except Interrupted as stop:
+                stopped = stop.number
+            except KeyboardInterrupt:  # the user insisted, in the middle of a step
+                stopped = 2
+            with interrupts.deferred():
+                screen.print(table(task, results), markup=False, soft_wrap=True)
+                if path_of is not None and results.arms:
+                    write(results, path_of)
+            if stopped is not None:
+                return 128 + stopped
+    return 0
+
+
+def _places(tasks: Sequence[Task], save: Path | None, overwrite: bool) -> dict[str, Path]:
+    """Return where the results of each task go, by its name, and see that they can be written."""
     one_file = save is not None and save.suffix == ".json"
     if one_file and len(tasks) != 1:
         raise TaskError(
@@ -160,34 +198,7 @@ def main(
         path.parent.mkdir(parents=True, exist_ok=True)
         if not os.access(path.parent, os.W_OK):  # known now, and not after hours
             raise OSError(errno.EACCES, os.strerror(errno.EACCES), str(path))
-    with Interrupts() as interrupts, blas.threads(None):
-        for place, task in enumerate(tasks):
-            if place:
-                screen.print()
-            results, stopped = (
-                TaskResults(task.name, cell, seeds or task.seeds, budget or task.budget),
-                None,
-            )
-            path_of = paths.get(task.name)
-            try:
-                run_task(
-                    task,
-                    results,
-                    screen,
-                    interrupts,
-                    partial(_keep, results, path_of, screen, interrupts),
-                )
-            except Interrupted as stop:
-                stopped = stop.number
-            except KeyboardInterrupt:  # the user insisted, in the middle of a step
-                stopped = 2
-            with interrupts.deferred():
-                screen.print(table(task, results), markup=False, soft_wrap=True)
-                if path_of is not None and results.arms:
-                    write(results, path_of)
-            if stopped is not None:
-                return 128 + stopped
-    return 0
+    return paths
 
 
 def _keep(results: TaskResults, path: Path | None, screen: Console, interrupts: Interrupts) -> None:
@@ -213,6 +224,7 @@ def run_task(
     screen: Console,
     interrupts: Interrupts,
     keep: Callable[[], None] = lambda: None,
+    ranks: Any = None,
 ) -> None:
     """Do all runs of a task, and add each to `results` when it is finished.
 
@@ -228,6 +240,8 @@ def run_task(
         What the user asked for.
     keep : callable
         It is called after each run.
+    ranks : executor, optional
+        Where runs are done at the same time.
 
     Raises
     ------
@@ -245,38 +259,73 @@ def run_task(
         markup=False,
         soft_wrap=True,
     )
-    number = 0
-    for arm in arms:
-        done = ArmResults(arm.name, arm.published)
-        for seed in range(1 if arm.exact else results.seeds):
-            number += 1
-            interrupts.check()
-            words = arm.name if arm.exact else f"{arm.name}, seed {seed}"
-            title, start = f"  {words} ({number}/{total})", time.monotonic()
-            with Meter(screen, title, every=_EVERY, stays=False) as meter:
+    runs = [
+        (k, seed) for k, arm in enumerate(arms) for seed in range(1 if arm.exact else results.seeds)
+    ]
+    waiting = [
+        ranks.submit(_on_rank, task.name, results.cell, k, seed, results.budget)
+        for k, seed in (runs if ranks is not None else ())
+    ]
+    for number, (k, seed) in enumerate(runs):
+        arm = arms[k]
+        interrupts.check()
+        words = arm.name if arm.exact else f"{arm.name}, seed {seed}"
+        title, start = f"  {words} ({number + 1}/{total})", time.monotonic()
+        with Meter(screen, title, every=_EVERY, stays=False) as meter:
 
-                def show(
-                    fraction: float, text: str, meter: Meter = meter, start: float = start
-                ) -> None:
-                    gone = clock(time.monotonic() - start)
-                    meter.update(fraction, text, f"{gone} of at most {clock(results.budget)}")
+            def show(
+                fraction: float, text: str, meter: Meter = meter, start: float = start
+            ) -> None:
+                gone = clock(time.monotonic() - start)
+                meter.update(fraction, text, f"{gone} of at most {clock(results.budget)}")
 
-                try:
-                    run = Run(seed, results.budget, show, interrupts.check)
-                    result = arm.run(run)
-                except TinygradError as error:
-                    if results.cell is None:
-                        raise
-                    raise TaskError(f"{task.name} with the cell {results.cell}: {error}") from error
-            if run.out_of_time:
-                result = result._replace(note=", ".join(filter(None, [result.note, OUT_OF_TIME])))
-            if not done.results:
-                results.arms.append(done)
-            done.seeds.append(seed)
-            done.results.append(result)
-            keep()
-            screen.print(f"  {words}: {_said(result, task.decimals)}", markup=False, soft_wrap=True)
+            try:
+                result = (
+                    _done(arm, Run(seed, results.budget, show, interrupts.check))
+                    if ranks is None
+                    else _result(waiting, number, interrupts)
+                )
+            except TinygradError as error:
+                if results.cell is None:
+                    raise
+                raise TaskError(f"{task.name} with the cell {results.cell}: {error}") from error
+        if not any(done.name == arm.name for done in results.arms):
+            results.arms.append(ArmResults(arm.name, arm.published))
+        results.arms[-1].seeds.append(seed)
+        results.arms[-1].results.append(result)
+        keep()
+        screen.print(f"  {words}: {_said(result, task.decimals)}", markup=False, soft_wrap=True)
     results.complete = True
+
+
+def _done(arm: Arm, run: Run) -> Result:
+    """Do one run of an arm, and return what it gave."""
+    result = arm.run(run)
+    if run.out_of_time:
+        result = result._replace(note=", ".join(filter(None, [result.note, OUT_OF_TIME])))
+    return result
+
+
+def _on_rank(name: str, cell: str | None, k: int, seed: int, budget: float) -> Result:
+    """Do one run of an arm on another rank."""
+    from . import find
+
+    return _done(find(name).arms(cell)[k], Run(seed, budget))
+
+
+def _result(waiting: list[Any], number: int, interrupts: Interrupts) -> Result:
+    """Wait for a run on another rank; if the user stops, those that have not begun are left out."""
+    while True:
+        try:
+            interrupts.check()
+            result: Result = waiting[number].result(timeout=0.2)
+            return result
+        except TimeoutError:
+            continue
+        except BaseException:
+            for other in waiting:
+                other.cancel()
+            raise
 
 
 def _said(result: Result, decimals: int) -> str:
