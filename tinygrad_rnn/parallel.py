@@ -243,8 +243,8 @@ def map(function: Callable[[Any], Any], items: Iterable[Any]) -> list[Any]:
         if executor is not None:
             try:
                 found = list(executor.map(function, items)), None
-            except Exception as error:
-                found = None, error
+            except Exception as fault:
+                found = None, fault
     results, error = comm.bcast(found)
     if error is not None:
         raise error
