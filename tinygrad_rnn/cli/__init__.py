@@ -1,4 +1,4 @@
-"""The command line: ``tinygrad-rnn demo | train | sample | draw | explore | tasks | info``."""
+"""The command line: ``tinygrad-rnn demo | train | sample | train csv | forecast | eval | draw | explore | tasks | info``."""
 
 from __future__ import annotations
 
@@ -70,9 +70,14 @@ def _run(arguments: Sequence[str] | None) -> int:
     """Read the arguments and run the command that they name."""
     from ..core.tape import eager
     from .arguments import parser
+    from .configuration import with_configuration
 
     commands = parser()
-    given = commands.parse_args(arguments)
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    if words[:2] == ["train", "csv"]:  # a command of two words
+        words[:2] = ["train csv"]
+    words = with_configuration(words)
+    given = commands.parse_args(words)
     if not hasattr(given, "run"):
         commands.print_help()
         return 0

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import argparse
 import math
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from . import commands, info
+from . import commands, info, series
 
 # --- types of arguments ---------------------------------------------------------------------------
 
@@ -59,12 +60,13 @@ def _number(
     return parse
 
 
-_POSITIVE = _number(float, 0.0, "a number above 0", above=True)
-_COUNT = _number(int, 1, "a whole number, at least 1")
-_SEED = _number(int, 0, "a whole number, at least 0", most=2**64 - 1)
+POSITIVE = _number(float, 0.0, "a number above 0", above=True)
+COUNT = _number(int, 1, "a whole number, at least 1")
+SEED = _number(int, 0, "a whole number, at least 0", most=2**64 - 1)
 _LENGTH = _number(int, 0, "a whole number, at least 0", most=10_000_000)
 _SECONDS = _number(float, 0.0, "a number above 0", above=True, most=1_000_000_000)
-_PROBABILITY = _number(float, 0.0, "a number, at least 0", below=1.0)
+PROBABILITY = _number(float, 0.0, "a number, at least 0", below=1.0)
+CONFIG = "a TOML file with options, such as hidden = 64; the command line counts more"
 _TEMPERATURE = _number(float, 0.0, "a number, at least 0")
 
 
@@ -117,6 +119,7 @@ def parser() -> argparse.ArgumentParser:
         description="Draw text from a model that `demo` or `train` wrote.",
     )
     _sample_arguments(sample)
+    series.add_arguments(add, sys.modules[__name__])
     draw = add(
         "draw",
         help="draw a cell, a module or a saved model",
@@ -168,7 +171,7 @@ def _training_arguments(parser: argparse.ArgumentParser, out: str | None, budget
         "--budget", type=_SECONDS, metavar="SECONDS", help=f"time for training (default {budget})"
     )
     length.add_argument(
-        "--steps", type=_COUNT, metavar="N", help="train so many steps, however long that takes"
+        "--steps", type=COUNT, metavar="N", help="train so many steps, however long that takes"
     )
     # Without either, a folder that holds a run is refused.
     before = parser.add_mutually_exclusive_group()
@@ -181,14 +184,12 @@ def _training_arguments(parser: argparse.ArgumentParser, out: str | None, budget
         help="replace the run in the folder (without this it is refused)",
     )
     add(
-        "--seed",
-        type=_SEED,
-        metavar="N",
-        help="of weights, windows, dropout and sample (default 0)",
+        "--seed", type=SEED, metavar="N", help="of weights, windows, dropout and sample (default 0)"
     )
     add(
         "--eager", action="store_true", help="run the LSTM step by step in place of compiled (slow)"
     )
+    add("--config", type=path, metavar="FILE", help=CONFIG)
     _size_arguments(parser)
     _drawn_text_arguments(parser.add_argument_group("sample"), 600)
     parser.set_defaults(run=commands.train)
@@ -198,25 +199,25 @@ def _size_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the sizes and rates of a training run."""
     sizes = parser.add_argument_group("sizes and rates")
     for name, kind, about in (
-        ("hidden", _COUNT, "units of the LSTM (default 192)"),
-        ("embedding", _COUNT, "length of a character's vector (default 32)"),
-        ("batch", _COUNT, "streams side by side (default 32)"),
-        ("window", _COUNT, "steps through which gradients flow (default 24)"),
+        ("hidden", COUNT, "units of the LSTM (default 192)"),
+        ("embedding", COUNT, "length of a character's vector (default 32)"),
+        ("batch", COUNT, "streams side by side (default 32)"),
+        ("window", COUNT, "steps through which gradients flow (default 24)"),
         (
             "embedding-dropout",
-            _PROBABILITY,
+            PROBABILITY,
             "share of a character's vector that training drops (default 0.05)",
         ),
-        ("dropout", _PROBABILITY, "share of the LSTM's outputs that training drops (default 0.3)"),
-        ("lr", _POSITIVE, "learning rate of Adam at its height (default 0.015)"),
-        ("clip", _POSITIVE, "largest norm of the gradient (default 1)"),
+        ("dropout", PROBABILITY, "share of the LSTM's outputs that training drops (default 0.3)"),
+        ("lr", POSITIVE, "learning rate of Adam at its height (default 0.015)"),
+        ("clip", POSITIVE, "largest norm of the gradient (default 1)"),
     ):
         sizes.add_argument(
-            f"--{name}", type=kind, metavar="N" if kind is _COUNT else "X", help=about
+            f"--{name}", type=kind, metavar="N" if kind is COUNT else "X", help=about
         )
     sizes.add_argument(
         "--threads",
-        type=_COUNT,
+        type=COUNT,
         metavar="N",
         help="for matrix products, at most one for each processor (default 1, or OMP_NUM_THREADS)",
     )
@@ -251,7 +252,7 @@ def _sample_arguments(parser: argparse.ArgumentParser) -> None:
         help="what the text begins with (default: it goes on from the end of the training text)",
     )
     _drawn_text_arguments(parser, 500)
-    add("--seed", type=_SEED, metavar="N", help="draw the same text each time")
+    add("--seed", type=SEED, metavar="N", help="draw the same text each time")
     parser.set_defaults(run=commands.sample)
 
 
@@ -265,7 +266,7 @@ def _named_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--args",
         nargs="+",
-        type=_COUNT,
+        type=COUNT,
         default=[3, 4],
         metavar="N",
         help="what a class is made with (default 3 4: input and hidden size)",
@@ -285,11 +286,11 @@ def _draw_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add(
         "--steps",
-        type=_COUNT,
+        type=COUNT,
         metavar="T",
         help="unroll over so many steps (default: a cell is folded, others have 6)",
     )
-    add("--batch", type=_COUNT, default=2, metavar="B", help="rows (default 2)")
+    add("--batch", type=COUNT, default=2, metavar="B", help="rows (default 2)")
     add("--show", nargs="+", metavar="SLICE", help="steps to draw, such as t=0:3 t=-2:, or all")
     add(
         "--heat",
@@ -313,7 +314,7 @@ def _draw_arguments(parser: argparse.ArgumentParser) -> None:
         choices=["cell", "gate", "op"],
         help="how much of a time step is drawn (default: what fits the width)",
     )
-    add("--width", type=_COUNT, default=850, metavar="PIXELS", help="to fit (default 850)")
+    add("--width", type=COUNT, default=850, metavar="PIXELS", help="to fit (default 850)")
     parser.set_defaults(run=commands.draw)
 
 
@@ -331,13 +332,13 @@ def _explore_arguments(parser: argparse.ArgumentParser) -> None:
     add("--title", metavar="TEXT", help="stands over the page (default: the name)")
     add(
         "--steps",
-        type=_COUNT,
+        type=COUNT,
         default=3,
         metavar="T",
         help="length of the random sequence (default 3)",
     )
-    add("--batch", type=_COUNT, default=2, metavar="B", help="rows of it (default 2)")
-    add("--seed", type=_SEED, default=0, metavar="N", help="of weights and sequence (default 0)")
+    add("--batch", type=COUNT, default=2, metavar="B", help="rows of it (default 2)")
+    add("--seed", type=SEED, default=0, metavar="N", help="of weights and sequence (default 0)")
     parser.set_defaults(run=commands.explore)
 
 
@@ -379,7 +380,7 @@ def _tasks_run_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("names", nargs="+", metavar="NAME", help="of a task (`tasks list` lists them), or all")
     add("--cell", metavar="NAME", help="a class of tinygrad_rnn.cells in place of the arms' own")
-    add("--seeds", type=_COUNT, metavar="N", help="runs of each arm (default: the task's)")
+    add("--seeds", type=COUNT, metavar="N", help="runs of each arm (default: the task's)")
     add("--budget", type=_SECONDS, metavar="SECONDS", help="for one run (default: the task's)")
     add(
         "--json",

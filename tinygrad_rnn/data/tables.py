@@ -1,0 +1,233 @@
+"""Series of numbers from CSV files: what each cell means is declared, and what does not fit is refused by line and column."""
+
+from __future__ import annotations
+
+import io
+import os
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..core.errors import TinygradError
+from ..core.primitive import Array
+
+__all__ = ["DataError", "Series", "read_csv"]
+
+MISSING = ("refuse", "interpolate", "previous")
+
+
+class DataError(TinygradError, ValueError):
+    """A file does not hold what was declared; the message has file, line and column."""
+
+
+class Series(NamedTuple):
+    """Several quantities at the same moments.
+
+    Attributes
+    ----------
+    values : array of float64, shape (moments, quantities)
+    names : tuple of str
+        Of the quantities.
+    times : array of datetime64, or None
+        The moments, if a column of them was declared; they rise.
+    source : str
+        Where it is from.
+    """
+
+    values: Array
+    names: tuple[str, ...]
+    times: Array | None
+    source: str
+
+
+def read_csv(
+    path: str | os.PathLike[str],
+    *,
+    columns: Any = None,
+    time: str | None = None,
+    separator: str = ",",
+    decimal: str = ".",
+    thousands: str | None = None,
+    date_format: str | None = None,
+    missing: str = "refuse",
+    encoding: str = "utf-8",
+) -> Series:
+    r"""Read quantities over time from a CSV file with a line of names, through pandas.
+
+    Parameters
+    ----------
+    path : str or path
+    columns : list of str, optional
+        The quantities; by default all columns besides `time`.
+    time : str, optional
+        The column of moments, which have to rise from line to line.
+    separator : str
+        What stands between cells: ``","``, ``";"``, ``"\t"``.
+    decimal, thousands : str
+        What stands before decimals, and between thousands, as in ``1.234,5``. By default there is
+        nothing between thousands.
+    date_format : str, optional
+        As of `datetime.strptime`, such as ``"%d.%m.%Y"``; by default ISO 8601, ``2024-03-01``.
+    missing : {"refuse", "interpolate", "previous"}
+        What a cell that is empty becomes: an error, a point on the line between its neighbours, or
+        what stood there before.
+    encoding : str
+        Of the file, such as ``"latin-1"``. A byte order mark is dropped.
+
+    Returns
+    -------
+    Series
+
+    Raises
+    ------
+    DataError
+        For what is not as declared; the message names line and column. If pandas is not installed.
+    OSError
+        If the file cannot be read.
+    """
+    if missing not in MISSING:
+        raise DataError(f"read_csv: missing is {missing!r}; expected one of {', '.join(MISSING)}")
+    cells = _cells(Path(path), separator, encoding)
+    names = [str(name) for name in cells.columns]
+    wanted = [n for n in names if n != time] if columns is None else list(columns)
+    for name in [*wanted, *([] if time is None else [time])]:
+        if name not in names:
+            raise DataError(f"{path}: there is no column {name!r}; it has {', '.join(names)}")
+    if not wanted:
+        raise DataError(f"{path}: there is no column besides that of the time")
+    if not len(cells):
+        raise DataError(f"{path}: there is no line below the names of the columns")
+    told = _Told(path, separator, decimal, thousands)
+    parts = [told.numbers(name, cells[name].tolist(), missing) for name in wanted]
+    times = None if time is None else told.times(time, cells[time].tolist(), date_format)
+    return Series(np.stack(parts, axis=1), tuple(wanted), times, str(path))
+
+
+def _cells(path: Path, separator: str, encoding: str) -> Any:
+    """Return all cells of a file as texts."""
+    try:
+        import pandas
+    except ImportError:
+        raise DataError(
+            "read_csv needs pandas, which is not installed: pip install 'tinygrad-rnn[data]'"
+        ) from None
+    data = path.read_bytes()
+    try:
+        text = data.decode("utf-8-sig" if encoding.lower() in ("utf-8", "utf8") else encoding)
+    except LookupError:
+        raise DataError(f"read_csv: there is no encoding {encoding!r}") from None
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise DataError(
+            f"{path}, line {line}: byte {error.start} is {data[error.start]:#04x}, which is no {encoding}; declare the encoding, such as latin-1 or utf-16"
+        ) from None
+    if "\0" in text:
+        raise DataError(f"{path}: it holds bytes of value 0, and is no text in {encoding}")
+    if not text.strip():
+        raise DataError(f"{path}: it is empty")
+    lines = text.replace("\r\n", "\n").replace("\r", "\n")
+    try:
+        found = pandas.read_csv(
+            io.StringIO(lines),
+            sep=separator,
+            dtype=str,
+            keep_default_na=False,
+            skip_blank_lines=False,
+            index_col=False,
+            on_bad_lines="error",
+            engine="c",
+        )
+    except pandas.errors.ParserError as error:
+        raise DataError(
+            f"{path}: {str(error).strip()}; is {separator!r} what stands between the cells?"
+        ) from None
+    except (ValueError, TypeError) as error:
+        raise DataError(f"{path}: {error}") from None
+    while len(found) and not any(found.iloc[-1].fillna("").astype(str).str.strip()):
+        found = found.iloc[:-1]  # empty lines at the end
+    return found.fillna("")
+
+
+class _Told:
+    """What was declared of the cells of a file."""
+
+    def __init__(self, path: Any, separator: str, decimal: str, thousands: str | None) -> None:
+        self.path, self.separator = path, separator
+        self.decimal, self.thousands = decimal, thousands
+
+    def where(self, k: int, name: str) -> str:
+        """Return where a cell is; line 1 has the names."""
+        return f"{self.path}, line {k + 2}, column {name!r}"
+
+    def number(self, text: str) -> float:
+        """Return the number of a cell; a ValueError if it is none."""
+        text = text.strip()
+        if self.thousands:
+            text = text.replace(self.thousands, "")
+        if self.decimal != ".":
+            if "." in text:
+                raise ValueError("a point")
+            text = text.replace(self.decimal, ".")
+        if (
+            not text or text[-1] not in "0123456789." or "_" in text
+        ):  # nan, inf and 1_0 are no cells of a table
+            raise ValueError("no number")
+        return float(text)
+
+    def numbers(self, name: str, cells: list[str], missing: str) -> Array:
+        """Return a column of numbers."""
+        found = np.full(len(cells), np.nan)
+        for k, text in enumerate(cells):
+            if not text.strip():
+                if missing == "refuse":
+                    raise DataError(
+                        f"{self.where(k, name)}: the cell is empty. Say what is to stand there, by missing: interpolate or previous"
+                    )
+                continue
+            try:
+                found[k] = self.number(text)
+            except ValueError:
+                raise DataError(
+                    f"{self.where(k, name)}: {text.strip()!r} is no number with the decimal sign {self.decimal!r}"
+                    + (f" and {self.thousands!r} between thousands" if self.thousands else "")
+                    + f". Declare separator (it is {self.separator!r}), decimal and thousands, or choose other columns"
+                ) from None
+        return self._filled(name, found, missing)
+
+    def _filled(self, name: str, values: Array, missing: str) -> Array:
+        there = np.flatnonzero(~np.isnan(values))
+        if not len(there):
+            raise DataError(f"{self.path}, column {name!r}: there is no number in it")
+        if missing == "interpolate":
+            return np.interp(np.arange(len(values)), there, values[there])
+        if there[0] and missing == "previous":
+            raise DataError(
+                f"{self.where(0, name)}: the cell is empty, and nothing stands before it"
+            )
+        last = np.maximum.accumulate(np.where(np.isnan(values), 0, np.arange(len(values))))
+        return np.asarray(values[last])
+
+    def times(self, name: str, cells: list[str], form: str | None) -> Array:
+        """Return a column of moments, which rise."""
+        found: list[datetime] = []
+        for k, text in enumerate(cells):
+            try:
+                moment = (
+                    datetime.fromisoformat(text.strip())
+                    if form is None
+                    else datetime.strptime(text.strip(), form)
+                )
+            except ValueError:
+                raise DataError(
+                    f"{self.where(k, name)}: {text.strip()!r} is no date of the form {form or 'YYYY-MM-DD'}; declare it by date_format, such as %d.%m.%Y"
+                ) from None
+            if moment.tzinfo is not None:
+                moment = moment.astimezone(UTC).replace(tzinfo=None)
+            if found and moment <= found[-1]:
+                raise DataError(
+                    f"{self.where(k, name)}: {text.strip()} does not come after {cells[k - 1].strip()} of the line before"
+                )
+            found.append(moment)
+        return np.array(found, "datetime64[s]")
