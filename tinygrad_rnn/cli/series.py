@@ -16,6 +16,40 @@ from typing import Any
 
 def add_arguments(add: Callable[..., argparse.ArgumentParser], types: Any) -> None:
     """Add the commands; `types` has the types of arguments (`arguments.py`)."""
+    _train_arguments(add, types)
+    forecast = add(
+        "forecast",
+        help="say what comes next in a CSV file, by a trained forecaster",
+        description="Say what comes after the end of a CSV file, by a model that `train csv` wrote: as a table, and as a picture.",
+    )
+    forecast.add_argument("model", type=types.path, metavar="MODEL", help="a model.safetensors")
+    _file_arguments(forecast, types)
+    forecast.add_argument(
+        "--steps", type=types.COUNT, default=24, metavar="N", help="how many moments (default 24)"
+    )
+    forecast.add_argument(
+        "--out", type=types.path, metavar="FILE.csv", help="the table (default: printed)"
+    )
+    forecast.add_argument(
+        "--picture",
+        type=types.path,
+        metavar="FILE.svg",
+        help="draw it; quantities besides the first have numbered files",
+    )
+    forecast.set_defaults(run=say_ahead)
+    score = add(
+        "eval",
+        help="score a trained model on a file",
+        description="Score a model on a file: a forecaster by the error one moment ahead, beside the last value; a character model by the "
+        "bits for each character of a UTF-8 text.",
+    )
+    score.add_argument("model", type=types.path, metavar="MODEL", help="a model.safetensors")
+    _file_arguments(score, types)
+    score.set_defaults(run=evaluate)
+
+
+def _train_arguments(add: Callable[..., argparse.ArgumentParser], types: Any) -> None:
+    """Add the arguments of ``train csv``."""
     train = add(
         "train csv",
         help="train a forecaster on a CSV file of yours",
@@ -52,35 +86,6 @@ def add_arguments(add: Callable[..., argparse.ArgumentParser], types: Any) -> No
         "--ahead", type=types.COUNT, default=24, metavar="N", help="moments to draw (default 24)"
     )
     train.set_defaults(run=train_csv)
-    forecast = add(
-        "forecast",
-        help="say what comes next in a CSV file, by a trained forecaster",
-        description="Say what comes after the end of a CSV file, by a model that `train csv` wrote: as a table, and as a picture.",
-    )
-    forecast.add_argument("model", type=types.path, metavar="MODEL", help="a model.safetensors")
-    _file_arguments(forecast, types)
-    forecast.add_argument(
-        "--steps", type=types.COUNT, default=24, metavar="N", help="how many moments (default 24)"
-    )
-    forecast.add_argument(
-        "--out", type=types.path, metavar="FILE.csv", help="the table (default: printed)"
-    )
-    forecast.add_argument(
-        "--picture",
-        type=types.path,
-        metavar="FILE.svg",
-        help="draw it; quantities besides the first have numbered files",
-    )
-    forecast.set_defaults(run=say_ahead)
-    score = add(
-        "eval",
-        help="score a trained model on a file",
-        description="Score a model on a file: a forecaster by the error one moment ahead, beside the last value; a character model by the "
-        "bits for each character of a UTF-8 text.",
-    )
-    score.add_argument("model", type=types.path, metavar="MODEL", help="a model.safetensors")
-    _file_arguments(score, types)
-    score.set_defaults(run=evaluate)
 
 
 def _file_arguments(parser: argparse.ArgumentParser, types: Any) -> None:
