@@ -7,6 +7,7 @@
 #   make lint        check the format (ruff format), the code (ruff check) and the types (mypy)
 #   make mutants     put faults into the derivative rules on purpose: each must make a test fail
 #   make fuzz        run random programs, plain beside compiled, e.g. make fuzz ARGS="functions --count 5000"
+#   make soak        long runs: nothing grows, nothing is lost; 30 minutes, ARGS="--minutes 1 --kills 5" for less
 #   make bench       time the package beside the peers that are installed, e.g.
 #                    make bench ARGS="sequences --quick --cells LSTM --threads 1"; ARGS=--help lists the
 #                    options, and .venv/bin/python -m pip install -e ".[bench]" installs the peers
@@ -18,7 +19,7 @@
 
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all lint mutants fuzz bench docs clean
+.PHONY: help demo test test-all lint mutants fuzz soak bench docs clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -56,6 +57,9 @@ mutants: $(STAMPS)/test
 
 fuzz: $(STAMPS)/test
 	$(BIN)/python -m tests.fuzz $(ARGS)
+
+soak: $(STAMPS)/test
+	$(BIN)/python -m tests.soak $(ARGS)
 
 bench: $(STAMPS)/base
 	$(BIN)/python -m tests.benchmarks $(ARGS)
