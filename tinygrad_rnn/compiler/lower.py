@@ -26,6 +26,10 @@ from .repeat import repeat
 from .value import B, Given, Refused, Value, alive, unsupported
 
 WAY_OUT = "there is no code for it. Compute it outside the step and hand the result over in x"
+BY_LIBRARY = (
+    "{0} computes it as a whole, and compiled steps call no library. Compute it outside the step: in x, or, if it is made of parameters "
+    "alone, before the unrolling, as an attribute of the cell"
+)
 
 
 class When(enum.Enum):
@@ -278,7 +282,8 @@ class Lowered:
         elif facts_of(value.primitive).reduction is not None:  # of nothing
             found = [self._begun(value, stored)]
         else:
-            raise unsupported(value, WAY_OUT)
+            library = facts_of(value.primitive).library
+            raise unsupported(value, BY_LIBRARY.format(library) if library else WAY_OUT)
         return [*found, *self._copies(value, stored)]
 
     def _is_only_added(self, value: Value) -> bool:

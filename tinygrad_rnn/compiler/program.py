@@ -30,9 +30,13 @@ def given(node: Node, kind: Given = Given.INPUT) -> Value:
     return Value(None, [], {}, node.shape, node, given=kind)
 
 
-def decomposition(node: Node) -> Callable[..., Any] | None:
-    """Return what an operation is made of, as a function of tensors; None if it is a simple one."""
-    found = facts_of(node.primitive).decomposition
+def decomposition(node: Node, in_steps: bool = False) -> Callable[..., Any] | None:
+    """Return what an operation is made of, as a function of tensors; None if it is a simple one.
+
+    `in_steps` asks for what it is made of in the steps of a cell, which call no library.
+    """
+    facts = facts_of(node.primitive)
+    found = (in_steps and facts.in_steps) or facts.decomposition
     if found is None or node.primitive not in READS:
         return found
 
@@ -44,9 +48,9 @@ def decomposition(node: Node) -> Callable[..., Any] | None:
     return of_one_dtype
 
 
-def made_of(node: Node) -> Program:
+def made_of(node: Node, in_steps: bool = False) -> Program:
     """Return the program of what an operation is made of, with the numbers that it was given."""
-    made: Any = decomposition(node)
+    made: Any = decomposition(node, in_steps)
     numbers = [None if isinstance(i, Node) else i for i in node.inputs]
 
     def run(*xs: Any) -> Any:

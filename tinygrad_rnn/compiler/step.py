@@ -205,7 +205,7 @@ class StepProgram:
                 self.known[i] if isinstance(i, Node) else number_of(i, j, a)
                 for i, j in zip(a.inputs, b.inputs, strict=True)
             ]
-            if decomposition(a) is not None:
+            if decomposition(a, in_steps=True) is not None:
                 self.known[a] = self._decomposed(a, b, inputs, out)
                 continue
             if is_merged(a, b) or any(isinstance(i, Value) and i.merged for i in inputs):
@@ -222,7 +222,7 @@ class StepProgram:
 
     def _decomposed(self, a: Node, b: Node, inputs: list[Any], out: list[Value]) -> Value:
         """Append what an operation is made of, and return the last of it."""
-        one, two = made_of(a), made_of(b)
+        one, two = made_of(a, in_steps=True), made_of(b, in_steps=True)
         values = [i for i in inputs if isinstance(i, Value)]
         self.known.update(zip(one.inputs, values, strict=True))
         self._constants(one, two, out)

@@ -44,7 +44,7 @@ class AnomalyError(TinygradError, FloatingPointError):
 
 
 class NotDifferentiableError(TinygradError, TypeError):
-    """A function that the tape cannot record."""
+    """A function that the tape cannot record, or a derivative that does not exist."""
 
 
 def restated(error: Exception, text: str) -> Exception:

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from . import errors
 from .errors import DtypeError, GraphError, RuleError, ShapeError, TinygradError, restated
 from .memory import empty
 from .record import apply, describe
@@ -89,9 +90,7 @@ def like(y: Tensor, given: Any, what: str) -> Tensor:
     if found.shape != y.shape:
         raise ShapeError(f"{what} has shape {found.shape}; expected {y.shape}.")
     if found.dtype != y.dtype:
-        raise DtypeError(
-            f"{what} is {found.dtype}; expected {y.dtype}. Convert it with .astype(...)."
-        )
+        raise DtypeError(f"{what} is {found.dtype}; expected {y.dtype}. Use .astype(...).")
     return found
 
 
@@ -219,7 +218,7 @@ class _Joint:
 
 
 # errors that a rule which is right can meet
-_NOT_THE_RULES = (FloatingPointError, OverflowError, MemoryError, ImportError, RecursionError)
+_KNOWN = (ArithmeticError, MemoryError, ImportError, RecursionError, errors.NotDifferentiableError)
 
 
 def _gradient(rule: Any, g: Any, saved: Any, node: Node, source: Node, position: int) -> Any:
@@ -236,7 +235,7 @@ def _gradient(rule: Any, g: Any, saved: Any, node: Node, source: Node, position:
         ):
             raise
         text = _rule_text(node, position, f"raised {type(error).__name__}: {error}")
-        known = isinstance(error, _NOT_THE_RULES)
+        known = isinstance(error, _KNOWN)
         raise (restated(error, text) if known else RuleError(text)) from error
     if getattr(gradient, "shape", None) == source.shape and gradient.dtype is source.dtype:
         return gradient

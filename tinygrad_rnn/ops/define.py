@@ -61,7 +61,7 @@ def operation(primitive: Primitive, forward: Callable[..., Any]) -> Callable[...
 
     elif count == 1 and primitive.rules:
         op = _unary(primitive)
-    elif count == 2 and all(primitive.rules) and primitive.rules:
+    elif count == 2 == len(primitive.rules) and all(primitive.rules):
         op = _binary(primitive)
     else:
 

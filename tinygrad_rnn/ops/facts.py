@@ -7,7 +7,8 @@ only where it does not follow from the rest of the entry; what follows from the 
 
 To compile an operation, one fact that says where its elements come from is enough: a scalar
 expression, a `decomposition`, a `view`, `pieces`, a `reduction`, a `scan`, an `extreme`, a
-`contraction`, `moves`, or `casts`. `ways` lists those that an entry has.
+`contraction`, `moves`, or `casts`. `ways` lists those that an entry has. Where there is none, the
+`library` that computes it is named.
 """
 
 from __future__ import annotations
@@ -199,6 +200,12 @@ class Facts:
     linear_if : callable or None
         ``linear_if(params)``: whether it is linear in all inputs of floats together, where
         `Primitive.linear` does not say it.
+    library : str or None
+        The library that computes the whole array, where no code can be made of single elements: a
+        compiled function calls it in a line. A compiled step calls no library: it has `in_steps`, or
+        refuses the operation.
+    in_steps : callable or None
+        The `decomposition` of compiled steps alone.
     runs_again : bool
         A node stands for many operations, which are recorded when backward runs them again; it
         never appears in a program that is compiled.
@@ -224,6 +231,8 @@ class Facts:
     decomposition: Callable[..., Any] | None = None
     casts: bool = False
     linear_if: Callable[[dict[str, Any]], bool] | None = None
+    library: str | None = None
+    in_steps: Callable[..., Any] | None = None
     runs_again: bool = False
     symbol: str | None = None
     formula: str | None = None
@@ -270,6 +279,12 @@ def ways(primitive: Primitive) -> list[str]:
     facts = facts_of(primitive)
     found = ["scalar"] if primitive.scalar is not None else []
     return found + [name for name in WAYS if getattr(facts, name)]
+
+
+def by_library(primitive: Primitive) -> bool:
+    """Whether a library alone computes it, so that compiled steps refuse it."""
+    facts = facts_of(primitive)
+    return facts.library is not None and facts.in_steps is None and not ways(primitive)
 
 
 # --- what follows from the scalar expression ------------------------------------------------------
