@@ -321,7 +321,7 @@ def test_a_parameter_that_is_not_reached_through_the_module_is_refused() -> None
     KEPT[:] = [model]
     with pytest.raises(
         tg.GraphError,
-        match=r"the forward of Around reaches its own 'inner\.weight' on a way on which it is not replaced",
+        match=r"the forward of Around reaches 'inner\.weight' of the Around itself on a way on which it is not replaced",
     ):
         tg.functional_call(
             Around(),

@@ -37,6 +37,7 @@ FLOORS = {
     "random": 3,
     "module": 3,
     "functional": 3,
+    "transforms": 3,
     "drawing": 4,
     "formats": 4,
     "compiler": 4,

@@ -27,7 +27,7 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 # which an operation takes in place of a tensor
 NUMBERS = {"-1", "0", "nan", "1.5", "[]", "True", "array"}
 ANYTHING = {"None", "object", "text", "dict", "class", "1j", *NUMBERS}
-ELSEWHERE = {"tg.Cell", "tg.draw", "tg.explore", "tg.Drawing", "tg.Window", "tg.load", "tg.save", "tg.register_ufunc", "tg.set_num_threads",
+ELSEWHERE = {"tg.Cell", "tg.vjp", "tg.draw", "tg.explore", "tg.Drawing", "tg.Window", "tg.load", "tg.save", "tg.register_ufunc", "tg.set_num_threads",
              "tg.cells.PublishedCell", "tg.custom_vjp", "tg.jit", "tg.elementwise", "tg.Tape", "tg.tape"}  # fmt: skip
 
 
@@ -65,6 +65,7 @@ TAKEN: dict[str, set[str]] = {
     "folder": {"text"}, "replace": {"True"}, "tg.fit: checkpoint": {"None", "text"}, "tg.fit: loss": {"None"}, "tg.fit: clip": {"None", "0", "1.5"}, "tg.fit: log": {"[]"},
     **each([f"tg.fit: {name}" for name in ("optimizer", "schedule", "every", "validate", "metric", "patience")], {"None"}), "tg.fit: callbacks": {"[]"},
     **each(["tg.fit: epochs", "tg.fit: steps", "tg.fit: seconds"], {"None", "0", "1.5"}), "tg.fit: save_every": {"0", "1.5"}, "tg.fit: progress": {"True"}, "tg.fit: parallel": {"None"}, "tg.fit: compiled": {"None", "True"},
+    "tg.grad: argnums": {"-1", "0", "[]"}, "tg.value_and_grad: argnums": {"-1", "0", "[]"}, "tg.hvp: args": ANYTHING,
     "tg.gradient_flow: cell": {"None"}, "tg.diagnose: cell": {"None"}, "tg.diagnose: optimizer": {"None"}, "tg.diagnose: lr": {"None", "0", "1.5"},
 }  # fmt: skip
 

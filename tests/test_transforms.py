@@ -498,7 +498,7 @@ MISUSE: dict[str, tuple[Any, type[Exception], str]] = {
     "grad of nothing": (lambda: tg.grad(lambda x: None)(X), tg.ShapeError, r"must return one number; it returned None"),
     "argnums": (lambda: tg.grad(lambda x: x.sum(), 1)(X), tg.GraphError, r"argnums=1.*with 1 arguments"),
     "jacobian argnums": (lambda: tg.jacobian(lambda x: x, 2)(X), tg.GraphError, r"jacobian: argnums=2.*with 1 arguments"),
-    "jacobian of a tuple": (lambda: tg.jacobian(lambda x: (x, x))(X), tg.ShapeError, r"jacobian: .*one tensor; it returned a tuple"),
+    "jacobian of a number": (lambda: tg.jacobian(lambda x: (x, "x"))(X), tg.TinygradError, "dtype <U1"),
     "integers": (lambda: tg.grad(lambda x: x.sum())(np.array([1, 2])), tg.DtypeError, r"float32 or float64; this tensor is int64"),
     "too few directions": (lambda: tg.jvp(lambda x, y: x * y, (X, X), (X,)), tg.ShapeError, r"jvp.*'\[0\]', '\[1\]'.*found \['\[0\]'\]"),
     "other keys": (lambda: tg.jvp(lambda p: p["a"], ({"a": X},), ({"b": X},)), tg.ShapeError, r"expected.*\['a'\].*found.*\['b'\]"),
@@ -796,7 +796,7 @@ def test_the_given_tensor_in_place_of_the_argument_is_refused() -> None:
     w = t64(2.0)
     w.requires_grad = True
     close(tg.grad(lambda v: v * v * w)(w), 8)  # as a variable of its own beside the argument
-    with pytest.raises(
-        tg.DtypeError, match=r"grad: an argument to differentiate by is a Elman.*functional_call"
-    ):
+    with pytest.raises(tg.GraphError, match=r"grad: the function reaches 'weight_ih' of the Elman"):
         tg.grad(loss)(cell)
+    with pytest.raises(tg.DtypeError, match=r"grad: an argument to differentiate by is a object"):
+        tg.grad(loss)(object())

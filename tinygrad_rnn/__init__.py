@@ -34,7 +34,6 @@ from .core.primitive import Spec
 from .core.tape import at_step, eager, enable_grad, no_grad
 from .core.tensor import Tensor, tensor
 from .core.trace import Program, trace
-from .core.transforms import grad, jvp, value_and_grad, vjp
 from .core.tree import detach
 from .formats import pickled as _pickled  # noqa: F401  (gives Tensor its pickling)
 from .kernels.runtime import set_num_threads
@@ -140,7 +139,7 @@ if TYPE_CHECKING:
     )
     from .drawing import Drawing, draw, explore
     from .formats.checkpoint import load, save
-    from .functional import functional_call, hessian, hvp, jacobian
+    from .functional import functional_call
     from .ops.arranging import (
         append,
         array_split,
@@ -209,6 +208,7 @@ if TYPE_CHECKING:
     from .optim import clip_grad_norm, clip_grad_value
     from .train.checkpoint import Checkpoint
     from .train.fit import fit
+    from .transforms import grad, hessian, hvp, jacobian, jvp, value_and_grad, vjp
 
 __all__ = [
     "AnomalyError",
@@ -441,7 +441,7 @@ _LAZY = {
     "diagnosis": ("GradcheckError detect_anomaly diagnose dynamics gradcheck gradient_flow"),
     "drawing": "Drawing draw explore",
     "formats.checkpoint": "load save",
-    "functional": "functional_call hessian hvp jacobian",
+    "functional": "functional_call",
     "ops.arranging": (
         "append array_split atleast_1d atleast_2d atleast_3d column_stack diff dstack flatten "
         "hstack meshgrid moveaxis ravel repeat rot90 tile unstack vstack"
@@ -457,6 +457,7 @@ _LAZY = {
     "optim": "clip_grad_norm clip_grad_value",
     "train.checkpoint": "Checkpoint",
     "train.fit": "fit",
+    "transforms": "grad hessian hvp jacobian jvp value_and_grad vjp",
 }
 
 

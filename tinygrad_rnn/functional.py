@@ -1,7 +1,4 @@
-"""What is made of the transforms: jacobian, hessian, hvp; and `functional_call`.
-
-That is a module with other parameters, so that transforms differentiate by them.
-"""
+"""`functional_call`: a module with other parameters, so that transforms differentiate by them."""
 
 from __future__ import annotations
 
@@ -19,74 +16,10 @@ from .core.errors import DtypeError, GraphError, ShapeError, TinygradError
 from .core.record import describe
 from .core.tape import Node, Older, reachable
 from .core.tensor import Tensor, tensor
-from .core.transforms import grad, jvp, numbers_of, vjp
 from .core.tree import leaves
 from .module import Buffer, Module, Parameter, named_tensors, some_of
-from .ops.checks import shown
 
 _LEFT = (type, types.ModuleType, types.BuiltinFunctionType, np.generic, np.random.Generator, Tensor)
-
-
-def jacobian(f: Callable[..., Any], argnums: int = 0) -> Callable[..., Any]:
-    """Return a function that computes all derivatives of a tensor by a tensor.
-
-    Its result has the shape ``output.shape + input.shape``. `argnums` says by which argument of `f`
-    to differentiate.
-    """
-    _check("jacobian", f, argnums)
-
-    def wrapped(*args: Any) -> Tensor:
-        (place,) = numbers_of(argnums, args, "jacobian")
-
-        def of_one(x: Any) -> Any:
-            return f(*args[:place], x, *args[place + 1 :])
-
-        y, pull = vjp(of_one, args[place])
-        if not isinstance(y, Tensor):
-            raise ShapeError(
-                f"jacobian: the function must return one tensor; it returned a {type(y).__name__}"
-            )
-        rows = [pull(Tensor(row.reshape(y.shape)))[0] for row in np.eye(y.size, dtype=y.dtype)]
-        whole: Any = np.stack(rows) if rows else Tensor(np.zeros(0, y.dtype))
-        return whole.reshape((*y.shape, *np.shape(args[place])))  # type: ignore[no-any-return]
-
-    return wrapped
-
-
-def hessian(f: Callable[..., Any], argnums: int = 0) -> Callable[..., Any]:
-    """Return a function that computes the second derivatives of a function that returns one number.
-
-    Its result has the shape ``input.shape + input.shape``. `argnums` says by which argument of `f`
-    to differentiate.
-    """
-    _check("hessian", f, argnums)
-    return jacobian(grad(f, argnums), argnums)
-
-
-def hvp(f: Callable[..., Any], x: Any, v: Any) -> Any:
-    """Return the Hessian of `f` at `x` times `v`.
-
-    The Hessian itself is not computed: this is forward mode over the gradient.
-
-    Parameters
-    ----------
-    f : callable
-        A function of tensors, or trees of them, that gives one number.
-    x : Tensor, or tree of tensors
-        Where the Hessian is taken.
-    v : Tensor, or tree of tensors
-        What it is multiplied by, of the shapes of x.
-    """
-    _check("hvp", f, 0)
-    return jvp(grad(f), (x,), (v,))[1]
-
-
-def _check(what: str, f: Any, argnums: Any) -> None:
-    """Raise a TinygradError for what is no function, or no number of an argument."""
-    if isinstance(f, type) or not callable(f):
-        raise TinygradError(f"{what}: expected a function of tensors; found {shown(f)}")
-    if isinstance(argnums, bool) or not isinstance(argnums, (int, np.integer)):
-        raise TinygradError(f"{what}: argnums must be a whole number; found {shown(argnums)}")
 
 
 def functional_call(
@@ -152,24 +85,38 @@ def functional_call(
             "functional_call: the parameters are a mapping of names to tensors, such as dict(module.named_parameters()); "
             f"found a {type(parameters).__name__}"
         )
-    chosen = _chosen(module, parameters)
-    substitution = _Substitution(
-        chosen,
-        {
-            own.node
-            for own in named_tensors(module).values()
-            if id(own) in chosen and own.node is not None
-        },
-    )
-    older = Older()
-    result = substitution.convert(module)(*args, **kwargs)
-    _check_replaced(module, parameters, result, older)
-    substitution.write_back()
+    what = f"functional_call: the forward of {type(module).__name__}"
+    made, finish = substituted(module, parameters, what)
+    result = made(*args, **kwargs)
+    finish(result)
     return result
 
 
+def substituted(
+    module: Module, parameters: Mapping[str, Any], what: str
+) -> tuple[Any, Callable[[Any], None]]:
+    """Return a copy of a module with other parameters, and what is to be called at the end.
+
+    That is given the result: it checks that no parameter was left out, and gives the module itself
+    what was assigned to attributes of the copy. `what` says for messages who computes the result.
+    """
+    chosen = _chosen(module, parameters)
+    replaced = {
+        own.node
+        for own in named_tensors(module).values()
+        if id(own) in chosen and own.node is not None
+    }
+    substitution, older = _Substitution(chosen, replaced), Older()
+
+    def finish(result: Any) -> None:
+        _check_replaced(module, parameters, result, older, what)
+        substitution.write_back()
+
+    return substitution.convert(module), finish
+
+
 def _check_replaced(
-    module: Module, parameters: Mapping[str, Any], result: Any, older: Older
+    module: Module, parameters: Mapping[str, Any], result: Any, older: Older, what: str
 ) -> None:
     """Raise a GraphError if a result was computed from a parameter that was to be replaced."""
     own = named_tensors(module)
@@ -186,8 +133,8 @@ def _check_replaced(
     for node in reachable(nodes, older) if ends else ():
         if node in ends:
             raise GraphError(
-                f"functional_call: the forward of {type(module).__name__} reaches its own '{ends[node]}' on a way on which it is not replaced "
-                "(a global name, for example). Reach it through the module: self...."
+                f"{what} reaches '{ends[node]}' of the {type(module).__name__} itself on a way on which it is not replaced "
+                "(a global name, for example). Reach it through the module that is given: self.... in forward, the argument of a function"
             )
 
 

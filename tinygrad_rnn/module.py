@@ -152,6 +152,10 @@ class Module:
         """
         return self._named(Parameter)
 
+    def parameters_dict(self) -> dict[str, Parameter]:
+        """Return the parameters by their dotted names, as `functional_call` and transforms take them."""
+        return dict(self.named_parameters())
+
     def named_buffers(self) -> Iterator[tuple[str, Buffer]]:
         """Yield the buffers with dotted names, each once, in order of assignment.
 

@@ -42,6 +42,7 @@ PLACES = {
     "ops.table": "tensors",
     "kernels": "tensors",
     "functional": "transforms",
+    "transforms": "transforms",
     "ops": "operations",
     "recurrent": "time",
     "compiler": "time",

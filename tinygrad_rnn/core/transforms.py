@@ -52,8 +52,8 @@ class _Inputs:
             )
         except DtypeError as error:
             raise DtypeError(
-                f"{self.name}: an argument to differentiate by is a {type(x).__name__}: {error}. Arguments are tensors, arrays, numbers or nests "
-                "of them; for the parameters of a module pass these, and call the module by tg.functional_call(module, parameters, ...)"
+                f"{self.name}: an argument to differentiate by is a {type(x).__name__}: {error}. Arguments are tensors, arrays, numbers, modules "
+                "or nests of them"
             ) from error
         return made.handle()  # the function may write to it: it is not the tensor of the leaf
 

@@ -5,7 +5,7 @@ Its report says what is likely wrong.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -18,6 +18,7 @@ from ..core.tensor import Tensor, tensor
 from ..core.transforms import jvp, vjp
 from ..core.tree import flatten, leaves, unflatten
 from ..ops.checks import number, shown, size
+from ..transforms import by_parameters
 
 
 class GradcheckError(TinygradError, AssertionError):
@@ -44,9 +45,9 @@ def gradcheck(
     f : callable
         A function of tensors, or of trees of tensors, that returns a tensor or a tree. It must be
         deterministic.
-    *inputs : Tensor, array, or tree of them
+    *inputs : Tensor, array, module, or tree of them
         Where to check. Floating leaves are converted to float64, and `f` is differentiated by them;
-        others are passed as they are.
+        others are passed as they are. Of a module these are its parameters.
     order : int
         The highest order. 2 also checks the gradient's own gradient.
     modes : tuple of {"reverse", "forward"}
@@ -88,7 +89,9 @@ def gradcheck(
             f"gradcheck: modes must be 'reverse', 'forward', or both, in a tuple; found {shown(modes)}"
         )
     rng = np.random.default_rng(size(seed, "gradcheck: seed", 0))
-    of_values, values, names = _of_values(f, inputs)
+    of_values, values, names = _of_values(
+        *by_parameters("gradcheck", f, inputs, range(len(inputs)))
+    )
     if not values:
         raise GradcheckError(
             "gradcheck: none of the inputs is a tensor or an array of floating numbers, so there is nothing to differentiate by"
@@ -110,9 +113,10 @@ class _Limits:
 
 
 def _of_values(
-    f: Callable[..., Any], inputs: tuple[Any, ...]
+    f: Callable[..., Any], inputs: Sequence[Any]
 ) -> tuple[Callable[..., list[Tensor]], list[Array], list[str]]:
     """Return a function of the floating leaves alone, these leaves in float64, and their paths."""
+    inputs = tuple(inputs)
     paths = flatten(inputs, "input")
     points = [np.array(x.numpy() if isinstance(x, Tensor) else x) for _, x in paths]
     floating = [i for i, x in enumerate(points) if x.dtype.kind == "f"]
