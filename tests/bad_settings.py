@@ -54,7 +54,11 @@ def given(name: str) -> Any:
     return makers[name]()
 
 
+SQUARE = np.eye(3) + 0.1 * np.arange(9).reshape(3, 3)
 SPECIAL: dict[str, dict[str, Any]] = {  # where the name alone does not say it
+    **{f"tg.linalg.{name}": {"x": lambda: tg.tensor(SQUARE), "a": lambda: tg.tensor(SQUARE), "b": lambda: tg.tensor(SQUARE)} for name in (
+        "cholesky", "det", "eigh", "eigvalsh", "expm", "inv", "matrix_power", "slogdet", "solve", "solve_triangular", "svd")},
+    "tg.linalg.matrix_power": {"x": lambda: tg.tensor(SQUARE), "n": lambda: 2}, "tg.fft.irfft": {"pair": lambda: (tensor(2, 3), tensor(2, 3))},
     "tg.moveaxis": {"source": lambda: 0, "destination": lambda: 1}, "tg.repeat": {"repeats": lambda: 2}, "tg.tile": {"reps": lambda: 2}, "tg.append": {"values": lambda: tensor(2, 3)},
     "tg.meshgrid": {"tensors": lambda: (tensor(2), tensor(3))},
     **{f"tg.{name}": {"a": lambda: np.array([[3, 1, 2]]), "b": lambda: np.array([[1, 0, 2]])}
@@ -208,7 +212,8 @@ def public() -> Iterator[tuple[str, Any]]:
             ):
                 yield f"{space.__name__.rpartition('.')[2]}.{name}", thing
     for path, space, names in (("tg", tg, tg.__all__), ("tg.nn", tg.nn, tg.nn.__all__), ("tg.optim", tg.optim, tg.optim.__all__),
-                               ("tg.init", tg.init, list(vars(tg.init))), ("tg.random", tg.random, tg.random.__all__), ("tg.cells", tg.cells, tg.cells.__all__)):  # fmt: skip
+                               ("tg.init", tg.init, list(vars(tg.init))), ("tg.random", tg.random, tg.random.__all__), ("tg.linalg", tg.linalg, tg.linalg.__all__), ("tg.fft", tg.fft, tg.fft.__all__),
+                               ("tg.cells", tg.cells, tg.cells.__all__)):  # fmt: skip
         for name in names:
             thing = getattr(space, name)
             own = getattr(thing, "__module__", "").startswith(

@@ -30,6 +30,7 @@ import numpy as np
 import tinygrad_rnn
 from tests import test_conventions, test_primitives
 from tinygrad_rnn.core.primitive import REGISTRY, Primitive, Rule
+from tinygrad_rnn.ops.facts import facts_of
 
 REQUIRED = 0.99
 COMMUTATIVE = (
@@ -232,8 +233,8 @@ def targets() -> list[Target]:
             )
     for name in test_primitives.NAMES:  # nothing with a rule of its own was missed
         entry = REGISTRY[name]
-        # a joint rule is a walk of its own; tests/test_unroll.py is its test
-        if entry.body is None and not entry.joint:
+        # what runs again is a walk of its own; tests/test_unroll.py is its test
+        if entry.body is None and not facts_of(entry).runs_again:
             missed = {i for i, rule in enumerate(entry.rules) if rule is not None} | (
                 {"tangent"} if entry.tangent else set()
             )  # type: ignore[arg-type]

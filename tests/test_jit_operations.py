@@ -21,6 +21,7 @@ from tinygrad_rnn.core.primitive import REGISTRY
 from tinygrad_rnn.core.record import apply
 from tinygrad_rnn.core.tree import leaves
 from tinygrad_rnn.ops.define import axes_of
+from tinygrad_rnn.ops.facts import by_library
 
 from .interpreted import interpreting
 from .test_primitives import NAMES, call, draw, parameter_sets
@@ -28,6 +29,9 @@ from .test_primitives import NAMES, call, draw, parameter_sets
 T, BATCH = 3, 5  # no axis of the examples is as long as the batch
 # nodes of whole segments, and what cuts their results
 STRETCHES = ("checkpoint", "unroll", "jit", "segment_gradient", "part")
+# of a library, which no step calls
+REFUSED = [n for n in NAMES if by_library(REGISTRY[n])]
+LEFT = (*STRETCHES, *REFUSED)
 # called by their primitive
 REGISTERED = (
     "reshape",
@@ -196,7 +200,7 @@ def examples(name: str) -> list[Example]:
     return [e for e in found if any(e.varies)]
 
 
-EXAMPLES = [e for name in NAMES if name not in STRETCHES for e in examples(name)]
+EXAMPLES = [e for name in NAMES if name not in LEFT for e in examples(name)]
 
 
 def step_of(several: list[Example]) -> tuple[Callable[..., Any], Callable[[Any], Any]]:
@@ -301,7 +305,7 @@ def test_in_a_step(example: Example, dtype: Any) -> None:
 
 @pytest.mark.full
 @pytest.mark.parametrize("dtype", [np.float64, np.float32], ids=["float64", "float32"])
-@pytest.mark.parametrize("name", [n for n in NAMES if n not in STRETCHES])
+@pytest.mark.parametrize("name", [n for n in NAMES if n not in LEFT])
 def test_compiled(name: str, dtype: Any) -> None:
     chosen = [e for e in EXAMPLES if e.name == name]
     assert chosen, f"'{name}' has no examples to run in a step"

@@ -35,6 +35,8 @@ FLOORS = {
     "optim": 3,
     "init": 3,
     "random": 3,
+    "linalg": 3,
+    "fft": 3,
     "module": 3,
     "functional": 3,
     "transforms": 3,

@@ -334,8 +334,8 @@ def test_mixed_expression_records_throughout() -> None:
 # --- what refuses --------------------------------------------------------------------------------------------------------
 
 UNKNOWN: list[tuple[str, Callable[[Any], Any]]] = [
-    ("sort", np.sort), ("fft.fft", np.fft.fft), ("linalg.inv", np.linalg.inv), ("convolve", lambda t: np.convolve(t[0], np.ones(2))),
-    ("linalg.svd", np.linalg.svd), ("median", np.median), ("kron", lambda t: np.kron(t, t)),
+    ("sort", np.sort), ("fft.fft", np.fft.fft), ("linalg.eig", np.linalg.eig), ("linalg.lstsq", lambda t: np.linalg.lstsq(t, t)), ("convolve", lambda t: np.convolve(t[0], np.ones(2))),
+    ("median", np.median), ("kron", lambda t: np.kron(t, t)),
     ("interp", lambda t: np.interp(t, [0, 1], [0, 1])),
     ("logaddexp2", lambda t: np.logaddexp2(t, t)), ("cbrt", np.cbrt), ("heaviside", lambda t: np.heaviside(t, 0.5)), ("spacing", np.spacing),
     ("add.accumulate", np.add.accumulate), ("add.outer", lambda t: np.add.outer(t, t)), ("subtract.reduce", np.subtract.reduce),
@@ -396,7 +396,7 @@ def test_out_refuses() -> None:
 def test_options_that_cannot_be_recorded_refuse() -> None:
     t = tg.tensor(X, requires_grad=True)
     for f in (lambda: np.add(t, 1.0, where=X > 0), lambda: np.add(t, 1.0, dtype=np.float32), lambda: np.sum(t, where=X > 0),
-              lambda: np.sum(t, initial=1.0), lambda: np.linalg.norm(t, ord=1), lambda: np.sum(t, dtype=np.float32)):  # fmt: skip
+              lambda: np.sum(t, initial=1.0), lambda: np.linalg.pinv(t, hermitian=True), lambda: np.sum(t, dtype=np.float32)):  # fmt: skip
         with pytest.raises(tg.NotDifferentiableError):
             f()
 
@@ -460,6 +460,7 @@ def test_unregistered_numba_ufunc_refuses() -> None:
 
 A = np.random.default_rng(7).standard_normal((2, 3))
 MASK = A > 0
+SQUARE = A.T @ A + np.eye(3)
 CALLS: dict[str, list[tuple[Any, ...]]] = {
     "round": [(A,)], "sinc": [(A,)], "ravel": [(A,)], "moveaxis": [(A, 0, 1)], "repeat": [(A, 2), (A, 2, 1)], "tile": [(A, 2)], "vstack": [((A, A),)], "hstack": [((A, A),)],
     "dstack": [((A, A),)], "column_stack": [((A, A),)], "append": [(A, A), (A, A, 0)], "array_split": [(A, 2, 1)], "rot90": [(A,), (A, 2, (1, 0))], "diff": [(A,), (A, 1, 0)], "clip": [(A, -0.5, 0.5)], "where": [(MASK, A, -A)], "sum": [(A,), (A, 1)], "prod": [(A, 0)], "mean": [(A,), (A, (0, 1))],
@@ -469,6 +470,8 @@ CALLS: dict[str, list[tuple[Any, ...]]] = {
     "concatenate": [((A, A), 1), ((A, A), None)], "stack": [((A, A), -1)], "expand_dims": [(A, 1)], "squeeze": [(A[:1], 0), (A[:1],)],
     "flip": [(A,), (A, 1)], "roll": [(A, 2), (A, (1, -1), (0, 1))], "pad": [(A, ((1, 0), (0, 2)))], "reshape": [(A, (3, 2)), (A, -1), (A, 6)],
     "transpose": [(A,), (A, (1, 0)), (A, None)], "swapaxes": [(A, 0, -1)], "split": [(A, 3, 1), (A, [1], 0)], "take": [(A, [1, 0, 1]), (A, [[2], [0]], 1)],
+    **{f"linalg.{n}": [(SQUARE,)] for n in ("inv", "pinv", "det", "slogdet", "cholesky", "eigh", "eigvalsh", "svd", "svdvals", "qr")},
+    "linalg.solve": [(SQUARE, A[0]), (SQUARE, A.T)], "linalg.matrix_power": [(SQUARE, 3), (SQUARE, -2), (SQUARE, 0)],
     "take_along_axis": [(A, np.array([[1], [0]]), 1)], "tril": [(A, -1)], "triu": [(A,), (A, 1)],
 }  # fmt: skip
 MORE: list[tuple[str, tuple[Any, ...], dict[str, Any]]] = [
@@ -477,12 +480,15 @@ MORE: list[tuple[str, tuple[Any, ...], dict[str, Any]]] = [
     ("max", (A, 0, None, True), {}), ("argmax", (A, 1), {"keepdims": True}), ("clip", (A,), {"min": -0.1, "max": 0.2}), ("clip", (A,), {"a_min": None, "a_max": 0.2}),
     ("pad", (A, 1, "constant"), {"constant_values": 2.5}), ("reshape", (A, (3, 2), "C"), {}), ("take", (A, [1], 0, None, "raise"), {}),
     ("stack", ((A, A),), {"axis": 1, "out": None}), ("concatenate", ((A, A), 0, None), {}), ("cumsum", (A,), {"axis": 1, "dtype": None}),
-    ("broadcast_to", (A, (2, 2, 3), False), {}), ("norm", (A,), {"ord": "fro", "keepdims": True}),
+    ("broadcast_to", (A, (2, 2, 3), False), {}), ("norm", (A,), {"ord": "fro", "keepdims": True}), ("norm", (A, 1, 0, True), {}), ("norm", (A, "nuc"), {}),
+    ("linalg.svd", (A, False), {"compute_uv": True}), ("linalg.svd", (A,), {"compute_uv": False}), ("linalg.qr", (A,), {"mode": "r"}),
+    ("linalg.eigh", (SQUARE, "U"), {}), ("linalg.eigvalsh", (SQUARE,), {"UPLO": "U"}), ("linalg.cholesky", (SQUARE,), {"upper": True}),
 ]  # fmt: skip
 
 
 def theirs(name: str) -> Any:
-    return np.linalg.norm if name == "norm" else getattr(np, name)
+    space = np.linalg if name == "norm" or name.startswith("linalg.") else np
+    return getattr(space, name.removeprefix("linalg."))
 
 
 def tensors_of(args: Any) -> Any:
@@ -503,7 +509,7 @@ def equals(found: Any, expected: Any) -> None:
 def test_every_function_is_called_here() -> None:
     from tinygrad_rnn.ops.dispatch import _TAKEN
 
-    assert {f.__name__ for f in _TAKEN} == {theirs(name).__name__ for name in CALLS}
+    assert {f.__name__ for f in _TAKEN} == {theirs(name).__name__ for name in CALLS} | {"rfft"}
 
 
 @pytest.mark.parametrize("name", CALLS)
@@ -540,7 +546,7 @@ def test_functions_with_all_their_parameters(
 @pytest.mark.parametrize("call", [
     lambda t: np.sum(t, 0, np.float64), lambda t: np.mean(t, dtype=np.float32), lambda t: np.sum(t, out=np.zeros(())), lambda t: np.sum(t, where=MASK),
     lambda t: np.max(t, initial=0.0), lambda t: np.reshape(t, 6, order="F"), lambda t: np.take(t, 0, 0, None, "wrap"), lambda t: np.pad(t, 1, "edge"),
-    lambda t: np.linalg.norm(t, 2), lambda t: np.linalg.norm(t, 2, (0, 1)), lambda t: np.linalg.norm(t, 1, 0), lambda t: np.concatenate([t, t], dtype=np.float32),
+    lambda t: np.linalg.pinv(t, hermitian=True), lambda t: np.fft.rfft(t, out=np.zeros(3)), lambda t: np.concatenate([t, t], dtype=np.float32),
     lambda t: np.clip(t, 0.0, 1.0, max=0.5), lambda t: np.var(t, ddof=1, correction=0), lambda t: np.einsum("ij->i", t, dtype=np.float32),
 ])  # fmt: skip
 def test_what_is_not_taken_says_so(call: Any) -> None:

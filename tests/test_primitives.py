@@ -26,9 +26,13 @@ from tinygrad_rnn.loops.elementwise import ElementwiseKernel as Chain
 from tinygrad_rnn.ops import (  # noqa: F401  (windows: for the registry)
     along,
     custom,
+    decompositions,
+    determinants,
     elementary,
     elementwise,
+    fourier,
     indexing,
+    linalg,
     linear,
     reductions,
     shaping,
@@ -42,7 +46,7 @@ from tinygrad_rnn.recurrent import checkpoint  # noqa: F401
 # A dot in the name: an operation that some other test made. "_d0": the derivative of one that is a
 # program.
 NAMES = [name for name in REGISTRY if "." not in name and not re.search(r"_d\d+$", name)]
-OPERATIONS = {op.primitive.name: op for module in (elementwise, elementary, special, linear, reductions, shaping, indexing, custom) for op in vars(module).values()
+OPERATIONS = {op.primitive.name: op for module in (elementwise, elementary, special, linear, linalg, decompositions, determinants, fourier, reductions, shaping, indexing, custom) for op in vars(module).values()
               if isinstance(getattr(op, "primitive", None), Primitive)}  # fmt: skip
 FLOATS = [np.dtype(np.float32), np.dtype(np.float64)]
 
@@ -499,7 +503,8 @@ def test_shape_rule_of_integer_examples(name: str) -> None:
             eager = call(entry, [tg.tensor(v) for v in values], params)
             (spec,) = tg.trace(lambda *xs: call(entry, xs, params), *values).outputs  # noqa: B023
             assert (spec.shape, spec.dtype) == (eager.shape, eager.dtype)
-            assert not entry.floating or eager.dtype == np.float32
+            floats = any(v.dtype.kind == "f" for v in values)
+            assert not entry.floating or floats or eager.dtype == np.float32
 
 
 # --- kernels -------------------------------------------------------------------------------------------------------------

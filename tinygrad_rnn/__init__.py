@@ -10,7 +10,7 @@ Usually imported as ``tg``. Where to begin:
 - `gradient_flow`, `diagnose`, `detect_anomaly`: how gradients flow back through time, what is wrong
   with them, and where a nan arose;
 - `dynamics`: fixed points, stability and Lyapunov exponents of a trained cell;
-- `random`: tensors of random numbers;
+- `linalg`, `fft`: linear algebra, Fourier transforms; `random`: tensors of random numbers;
 - `save`, `load`: parameters in safetensors files;
 - `learn`: the exercises of the course in docs/learn.
 """
@@ -127,7 +127,7 @@ from .recurrent import cell as _cell
 from .version import __version__ as __version__
 
 if TYPE_CHECKING:
-    from . import cells, data, init, learn, nn, optim, parallel, random
+    from . import cells, data, fft, init, learn, linalg, nn, optim, parallel, random
     from .compiler import CompileError, jit
     from .diagnosis import (
         GradcheckError,
@@ -303,6 +303,7 @@ __all__ = [
     "explore",
     "expm1",
     "eye",
+    "fft",
     "fit",
     "flatten",
     "flip",
@@ -338,6 +339,7 @@ __all__ = [
     "less",
     "less_equal",
     "lgamma",
+    "linalg",
     "linspace",
     "load",
     "log",
@@ -459,10 +461,11 @@ _LAZY = {
     "train.fit": "fit",
     "transforms": "grad hessian hvp jacobian jvp value_and_grad vjp",
 }
+_SPACES = ["cells", "data", "fft", "init", "learn", "linalg", "nn", "optim", "parallel", "random"]
 
 
 def __getattr__(name: str) -> Any:
-    if name in ("cells", "data", "init", "learn", "nn", "optim", "parallel", "random"):
+    if name in _SPACES:
         return _import_module(f"{__name__}.{name}")
     for module, names in _LAZY.items():
         if name in names.split():

@@ -23,6 +23,8 @@ PAGES = {
     "nn": ("Layers", "Layers, wrappers of cells, attention, losses and decoding."),
     "optim": ("Training rules", "Optimisers, schedules and clipping."),
     "init": ("Initial values", "Arrays from which parameters start."),
+    "linalg": ("Linear algebra", "Functions of matrices, which are the last two axes."),
+    "fft": ("Fourier transforms", "Of real values, to and from pairs of real values."),
     "random": ("Random numbers", "Tensors of random numbers, from a seed or a generator."),
     "seeing": (
         "Pictures and diagnosis",
@@ -60,13 +62,8 @@ def names() -> dict[str, list[Name]]:
     """List by page what is public; a name that stands in two places counts where it comes first."""
     found: dict[str, list[Name]] = {page: [] for page in PAGES}
     shown: set[int] = set()
-    spaces = {
-        "tg": tg,
-        **{
-            f"tg.{s}": getattr(tg, s)
-            for s in ("cells", "nn", "optim", "init", "random", "data", "parallel", "learn")
-        },
-    }
+    apart = ("cells", "nn", "optim", "linalg", "fft", "init", "random", "data", "parallel", "learn")
+    spaces = {"tg": tg, **{f"tg.{s}": getattr(tg, s) for s in apart}}
     for path, space in spaces.items():
         for name in public(space):
             thing = getattr(space, name)

@@ -297,7 +297,7 @@ def check_dtype(dtype: Any) -> np.dtype[Any]:
         return FLOAT32 if found == FLOAT32 else FLOAT64
     if found.kind not in "biu":
         raise DtypeError(
-            f"dtype {found} is not supported; use float32, float64, an integer type or bool"
+            f"dtype {found} is not supported; use float32, float64, an integer type or bool (for complex values a tensor of each part)"
         )
     return found
 

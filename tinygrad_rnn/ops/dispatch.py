@@ -8,6 +8,7 @@ the tensor to an array and cut the tape.
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -73,14 +74,6 @@ UFUNCS[np.matmul] = linear.matmul
 UFUNCS[np.negative] = elementwise.neg
 
 
-def _norm(x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> Any:
-    """Compute the norm of a vector or a matrix: the Euclidean one, which NumPy calls 2 or "fro"."""
-    several = (x.ndim if axis is None else len(axis) if isinstance(axis, (tuple, list)) else 1) > 1
-    if ord not in (None, "fro" if several else 2):
-        raise _unknown(f"linalg.norm with ord={ord}", "")
-    return reductions.norm(x, axis, keepdims)
-
-
 def dot(a: Any, b: Any) -> Any:
     """Multiply as ``np.dot`` does, for operands of at most two axes."""
     left, right = getattr(a, "ndim", 0), getattr(b, "ndim", 0)
@@ -89,20 +82,18 @@ def dot(a: Any, b: Any) -> Any:
     return linear.matmul(a, b) if left and right else a * b
 
 
-def later(name: str) -> Callable[..., Any]:
-    """Return an operation of `elementary`, which is loaded when it is first called."""
+def later(family: str, name: str) -> Callable[..., Any]:
+    """Return an operation of a file of `ops` that is loaded when it is first called."""
 
     def call(*args: Any, **kwargs: Any) -> Any:
-        from . import elementary
-
-        return getattr(elementary, name)(*args, **kwargs)
+        return getattr(import_module(f"..{family}", __name__), name)(*args, **kwargs)
 
     return call
 
 
 def _bitwise(op: Callable[..., Any], name: str) -> Callable[..., Any]:
     """Return the operator & | ^ or ~: of booleans the logical operation, of integers their bits."""
-    of_integers = later(name)
+    of_integers = later("elementary", name)
 
     def chosen(*operands: Any) -> Any:
         bools = all(getattr(x, "dtype", np.dtype(type(x))) == np.bool_ for x in operands)
@@ -120,14 +111,14 @@ for _name, _op in LOGICAL.items():  # which an array of NumPy calls where it sta
     UFUNCS[getattr(np, f"bitwise_{_name}")] = _op
 logical_not = _bitwise(elementwise.logical_not, "bitwise_not")
 UFUNCS[np.invert] = logical_not
-SHIFTS = {"lshift": later("left_shift"), "rshift": later("right_shift")}
+SHIFTS = {"lshift": later("elementary", "left_shift"), "rshift": later("elementary", "right_shift")}
 _LATER = (
     "arccos arccosh arcsin arcsinh arctan arctan2 arctanh ceil copysign cosh exp2 floor_divide fmax fmin hypot isinf left_shift log10 "
     "log2 right_shift sinh tan trunc"
 )
 for _name in _LATER.split():
-    UFUNCS[getattr(np, _name)] = later(_name)
-UFUNCS[np.rint] = later("round")
+    UFUNCS[getattr(np, _name)] = later("elementary", _name)
+UFUNCS[np.rint] = later("elementary", "round")
 
 
 def _flat(op: Callable[..., Any]) -> Callable[..., Any]:
@@ -140,23 +131,6 @@ def _flat(op: Callable[..., Any]) -> Callable[..., Any]:
     return call
 
 
-def _arranged(name: str) -> Callable[..., Any]:
-    """Return an operation of `arranging`, which is loaded when it is first called."""
-
-    def call(*args: Any, **kwargs: Any) -> Any:
-        from . import arranging
-
-        return getattr(arranging, name)(*args, **kwargs)
-
-    return call
-
-
-def _sinc(x: Any) -> Any:
-    from . import special
-
-    return special.sinc(x)
-
-
 # For each function of NumPy ours, and the names of NumPy's parameters in their order: first those
 # that are inputs, then the settings. Where a setting has another name here, that stands behind a
 # colon. One in brackets does not exist here: it may be given with its default, which is None or
@@ -165,8 +139,8 @@ _OUT = "[dtype] [out]"
 _TAKEN: dict[Any, tuple[Callable[..., Any], str, str]] = {
     np.clip: (elementwise.clip, "a", "a_min:low a_max:high [out] min:low max:high"),
     np.where: (elementwise.where, "condition x y", ""),
-    np.sinc: (_sinc, "x", ""),
-    np.round: (later("round"), "a", "[decimals=0] [out]"),
+    np.sinc: (later("special", "sinc"), "x", ""),
+    np.round: (later("elementary", "round"), "a", "[decimals=0] [out]"),
     np.sum: (reductions.sum, "a", f"axis {_OUT} keepdims [initial] [where]"),
     np.prod: (reductions.prod, "a", f"axis {_OUT} keepdims [initial] [where]"),
     np.mean: (reductions.mean, "a", f"axis {_OUT} keepdims [where]"),
@@ -190,7 +164,24 @@ _TAKEN: dict[Any, tuple[Callable[..., Any], str, str]] = {
     np.cumprod: (_flat(along.cumprod), "a", f"axis {_OUT}"),
     np.outer: (linear.outer, "a b", "[out]"),
     np.dot: (dot, "a b", "[out]"),
-    np.linalg.norm: (_norm, "x", "ord axis keepdims"),
+    np.linalg.norm: (later("norms", "norm"), "x", "ord axis keepdims"),
+    np.linalg.solve: (later("linalg", "solve"), "a b", ""),
+    np.linalg.inv: (later("linalg", "inv"), "a", ""),
+    np.linalg.pinv: (later("linalg", "pinv"), "a", "[rcond] [hermitian=False]"),
+    np.linalg.det: (later("determinants", "det"), "a", ""),
+    np.linalg.slogdet: (later("determinants", "slogdet"), "a", ""),
+    np.linalg.cholesky: (later("linalg", "cholesky"), "a", "upper"),
+    np.linalg.matrix_power: (later("linalg", "matrix_power"), "a n", ""),
+    np.linalg.eigh: (later("decompositions", "eigh"), "a", "UPLO"),
+    np.linalg.eigvalsh: (later("decompositions", "eigvalsh"), "a", "UPLO"),
+    np.linalg.svd: (
+        later("decompositions", "svd"),
+        "a",
+        "full_matrices compute_uv [hermitian=False]",
+    ),
+    np.linalg.svdvals: (later("decompositions", "svdvals"), "x", ""),
+    np.linalg.qr: (later("decompositions", "qr"), "a", "mode"),
+    np.fft.rfft: (later("fourier", "rfft"), "a", "n axis norm [out]"),
     np.broadcast_to: (shaping.broadcast_to, "array", "shape [subok=False]"),
     np.concatenate: (shaping.concatenate, "arrays", "axis [out] [dtype] [casting=same_kind]"),
     np.stack: (shaping.stack, "arrays", "axis [out] [dtype] [casting=same_kind]"),
@@ -207,18 +198,18 @@ _TAKEN: dict[Any, tuple[Callable[..., Any], str, str]] = {
     np.take_along_axis: (taking.take_along_axis, "arr indices", "axis"),
     np.tril: (shifting.tril, "m", "k"),
     np.triu: (shifting.triu, "m", "k"),
-    np.ravel: (_arranged("ravel"), "a", "[order=C]"),
-    np.moveaxis: (_arranged("moveaxis"), "a source destination", ""),
-    np.repeat: (_arranged("repeat"), "a repeats", "axis"),
-    np.tile: (_arranged("tile"), "A reps", ""),
-    np.vstack: (_arranged("vstack"), "tup", "[dtype] [casting=same_kind]"),
-    np.hstack: (_arranged("hstack"), "tup", "[dtype] [casting=same_kind]"),
-    np.dstack: (_arranged("dstack"), "tup", ""),
-    np.column_stack: (_arranged("column_stack"), "tup", ""),
-    np.append: (_arranged("append"), "arr values", "axis"),
-    np.array_split: (_arranged("array_split"), "ary indices_or_sections", "axis"),
-    np.rot90: (_arranged("rot90"), "m", "k axes"),
-    np.diff: (_arranged("diff"), "a", "n axis [prepend] [append]"),
+    np.ravel: (later("arranging", "ravel"), "a", "[order=C]"),
+    np.moveaxis: (later("arranging", "moveaxis"), "a source destination", ""),
+    np.repeat: (later("arranging", "repeat"), "a repeats", "axis"),
+    np.tile: (later("arranging", "tile"), "A reps", ""),
+    np.vstack: (later("arranging", "vstack"), "tup", "[dtype] [casting=same_kind]"),
+    np.hstack: (later("arranging", "hstack"), "tup", "[dtype] [casting=same_kind]"),
+    np.dstack: (later("arranging", "dstack"), "tup", ""),
+    np.column_stack: (later("arranging", "column_stack"), "tup", ""),
+    np.append: (later("arranging", "append"), "arr values", "axis"),
+    np.array_split: (later("arranging", "array_split"), "ary indices_or_sections", "axis"),
+    np.rot90: (later("arranging", "rot90"), "m", "k axes"),
+    np.diff: (later("arranging", "diff"), "a", "n axis [prepend] [append]"),
 }
 
 
@@ -315,9 +306,9 @@ def array_function(self: Tensor, function: Any, types: Any, args: Any, kwargs: A
     """Answer to another function of NumPy, called with a tensor (``__array_function__``)."""
     op = _FUNCTIONS.get(function)
     if op is None:
-        raise _unknown(
-            f"{function.__module__.removeprefix('numpy')}.{function.__name__}".lstrip("."), ""
-        )
+        family = function.__module__.removeprefix("numpy").lstrip(".")
+        way = "tg.fft.rfft gives the real and the imaginary parts. " if family == "fft" else ""
+        raise _unknown(f"{family}.{function.__name__}".lstrip("."), way)
     return op(*args, **kwargs)
 
 

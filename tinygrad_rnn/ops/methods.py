@@ -56,7 +56,7 @@ def _astype(self: Tensor, dtype: Any) -> Any:
 
 def _round(self: Tensor) -> Any:
     """Return the nearest integers, of two that are as near the even one."""
-    return dispatch.later("round")(self)
+    return dispatch.later("elementary", "round")(self)
 
 
 _ARITHMETIC: dict[str, Callable[..., Any]] = {
@@ -66,7 +66,7 @@ _ARITHMETIC: dict[str, Callable[..., Any]] = {
     "truediv": elementwise.divide,
     "pow": elementwise.power,
     "mod": elementwise.mod,
-    "floordiv": dispatch.later("floor_divide"),
+    "floordiv": dispatch.later("elementary", "floor_divide"),
     "matmul": linear.matmul,
 }
 _T = property(shaping.transpose, doc="The axes reversed.")

@@ -40,6 +40,14 @@ ELSEWHERE = {
     **dict.fromkeys(("float32", "float64", "int32", "int64"), "dtypes are those of NumPy: np.{0}"),
     **dict.fromkeys(("float", "double", "long"), "dtypes are those of NumPy, such as np.float32"),
     **dict.fromkeys(("device", "cuda"), "there are no devices: all runs on the processor"),
+    **dict.fromkeys(
+        ("cholesky", "det", "eigh", "expm", "inv", "matrix_power", "pinv", "qr", "slogdet"),
+        "linear algebra is in tg.linalg: tg.linalg.{0}",
+    ),
+    **dict.fromkeys(("solve", "svd"), "linear algebra is in tg.linalg: tg.linalg.{0}"),
+    "inverse": "it is tg.linalg.inv",
+    "matrix_exp": "it is tg.linalg.expm",
+    **dict.fromkeys(("logdet", "eig", "eigvals"), "see tg.linalg: slogdet, eigh, eigvalsh, svd"),
     "autograd": "loss.backward(), or tg.grad(f)",
     **dict.fromkeys(
         ("manual_seed", "seed"),
