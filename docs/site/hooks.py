@@ -26,7 +26,15 @@ ELSEWHERE = {  # pages of the repository outside of docs/, and where they stand 
 }
 # each entry: a heading, and its pages; a folder stands for all that is in it, if there is one
 NAVIGATION: dict[str, list[str]] = {
-    "Start": ["index.md", "tour.md", "guide.md", "time.md", "training.md", "coming-from.md"],
+    "Start": [
+        "index.md",
+        "tour.md",
+        "guide.md",
+        "time.md",
+        "training.md",
+        "operations.md",
+        "coming-from.md",
+    ],
     "Course": ["learn"],
     "How to": ["howto"],
     "Cells and pictures": ["cells.md", "gallery.md"],
