@@ -38,7 +38,7 @@ NAVIGATION: dict[str, list[str]] = {
     "Course": ["learn"],
     "How to": ["howto"],
     "Cells and pictures": ["cells.md", "gallery.md"],
-    "Examples": ["examples"],
+    "Examples": ["examples", "programs.md"],
     "Figures": ["tasks.md", "speed.md"],
     "Errors": ["errors"],
     "Reference": ["reference"],

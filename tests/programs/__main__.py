@@ -1,0 +1,5 @@
+"""``python -m tests.programs --write``."""
+
+from . import main
+
+main()
