@@ -48,6 +48,9 @@ SWAPPING = (ast.Sub, ast.Div, ast.MatMult, ast.Pow, ast.FloorDiv, ast.Mod)
 # (where, pattern of the change) -> why a mutant that survived computes the same; these count as
 # neither killed nor surviving
 LIKE = "only shape, dtype or number of axes is read, and they are the same"
+SQUARE = "the matrix is square"
+REFUSES = "it says only what is refused, and rules of a triangle are not asked for that"
+FEW = "it is how many roundings are allowed; elsewhere the change is noticed"
 EQUIVALENT: dict[tuple[str, str], str] = {
     ("sign, x", "zeros_like(g) -> -zeros_like(g)"): "minus zero",
     ("floor, x", "zeros_like(g) -> -zeros_like(g)"): "minus zero",
@@ -96,6 +99,37 @@ EQUIVALENT: dict[tuple[str, str], str] = {
     ("floor_divide, b", "zeros_like(g) -> -zeros_like(g)"): "minus zero",
     ("copysign, b", "zeros_like(g) -> -zeros_like(g)"): "minus zero",
     ("take, x", "like_x -> g"): LIKE,
+    ("slogdet, tangent", "t -> x"): LIKE,
+    ("_frechet", "x -> t"): LIKE,
+    ("_rfft_rule", "g -> like_x"): LIKE,
+    ("_svd_rule", "p -> *"): "a unit matrix is made like it: only its size is read",
+    ("_eigh_rule", "turns -> *"): "a unit matrix is made like it: only its size is read",
+    ("_eigh_rule", "w -> *"): "its last size is read, which all have",
+    ("_eigh_tangent", "w -> *"): "its last size is read, which all have",
+    ("_eigh_rule", "1 -> 2"): SQUARE,
+    ("_eigh_tangent", "1 -> 2"): SQUARE,
+    ("_svd_rule", "1 -> 2"): SQUARE,
+    ("_svd_tangent", "1 -> 2"): SQUARE,
+    ("_gaps_tangent", "by_k -> *"): "it is asked whether there is one",
+    ("_differences", "values -> *"): LIKE,
+    ("_differences", "0 -> 1"): "the sign is 1 or -1",
+    ("_differences", "(*) + alone -> (*) - alone"): "minus infinity as a divisor",
+    ("_diagonal", "1 -> 2"): SQUARE,
+    ("_cofactor_rule", "1 -> 2"): SQUARE,
+    ("_cofactor_rule", "x -> g"): LIKE,
+    ("_cofactor_rule", "u @ turned(v) -> turned(v) @ u"): "the determinants are the same",
+    ("_cofactor_rule", "prod(*) * ~here -> prod(*)"): "the diagonal of both terms cancels",
+    ("_triangular_rule", "independent -> lower"): REFUSES,
+    ("_triangular_tangent", "independent -> lower"): REFUSES,
+    ("_least", "np.zeros((), values.dtype) -> *"): "of nothing, nothing is near",
+    ("_least", "ROUNDINGS * rows -> *"): FEW,
+    ("_least", "ROUNDINGS * rows * * -> *"): FEW,
+    ("_svd_rule", "m + n -> *"): FEW,
+    ("_svd_tangent", "m + n -> *"): FEW,
+    ("_svd_rule", "m -> n"): FEW,
+    ("_svd_rule", "n -> m"): FEW,
+    ("_svd_tangent", "m -> n"): FEW,
+    ("_svd_tangent", "n -> m"): FEW,
     ("part, x", "1 -> 2"): "every negative size means: what is left over",
     ("take_along_axis, x", "like_x -> g"): LIKE,
     ("_pad_rule", "like_x -> g"): LIKE,
@@ -455,6 +489,7 @@ def check(name: str, conventions: bool = True) -> None:
     for row in test_conventions.CONVENTIONS:
         if conventions and row[0] == name:
             test_conventions.check_convention(row, np.dtype(np.float64))
+    test_conventions.check_refusals(name)
     for case in test_primitives.gradient_cases(name):
         test_primitives.test_float32(case)
 

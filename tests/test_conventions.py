@@ -184,6 +184,87 @@ def test_large_arrays_follow_the_same_conventions() -> None:
                     )
 
 
+# --- what has no derivative --------------------------------------------------------------------------
+
+L = tg.linalg
+TWINS = np.diag([1.0, 2.0, 2.0])
+THREE = np.arange(3.0)
+TURN = np.linalg.qr(np.arange(1.0, 10.0).reshape(3, 3) + np.eye(3))[0]
+
+
+def turned(*values: float) -> Any:
+    """A symmetric matrix with these eigenvalues, and vectors of no special direction."""
+    return TURN @ np.diag(values) @ TURN.T
+
+
+# entry, what is special, a function of a matrix, and where it has no derivative
+REFUSED: list[tuple[str, str, Callable[[Any], Any], Any]] = [
+    ("eigh", "vectors", lambda x: (L.eigh(x)[1][0] * THREE).sum(), TWINS),
+    # the parts of the gradient cancel, and the limit is not what is left
+    ("eigh", "a function of a matrix", lambda x: ((L.eigh(x)[1] * tg.exp(L.eigh(x)[0])) @ L.eigh(x)[1].T * TWINS).sum(), np.eye(3)),
+    ("eigh", "up to roundings", lambda x: (L.eigh(x)[1][0] * THREE).sum(), 1e9 * (TWINS + 1e-16 * np.arange(9).reshape(3, 3))),
+    ("eigh", "the upper triangle", lambda x: (L.eigh(x, "U")[1][0] * THREE).sum(), TWINS),
+    ("eigh", "in one matrix of several", lambda x: (L.eigh(x)[1] * THREE).sum(), np.stack([np.diag([1.0, 2.0, 3.0]), TWINS])),
+    ("eigh", "the first of two", lambda x: L.eigh(x)[1][1, 1] ** 2, np.diag([1.0, 2.0, 2.0, 3.0])),
+    ("svd", "vectors", lambda x: (L.svd(x)[0] * TWINS).sum(), np.eye(3)),
+    ("svd", "right vectors", lambda x: (L.svd(x)[2] * TWINS).sum(), np.eye(3)),
+    ("svd", "polar decomposition", lambda x: (L.svd(x)[0] @ L.svd(x)[2] * TWINS).sum(), np.eye(3)),
+    ("svd", "a value of 0", lambda x: (L.svd(x, full_matrices=False)[0] * THREE[:2]).sum(), np.eye(3, 2) * [1, 0]),
+    ("svd", "a value of 0, wide", lambda x: (L.svd(x, full_matrices=False)[2] * THREE).sum(), np.eye(2, 3) * [[1], [0]]),
+    ("svd", "two values of 0", lambda x: (L.svd(x)[0] * TWINS).sum(), np.diag([1.0, 0.0, 0.0])),
+    ("svd", "up to roundings", lambda x: (L.svd(x)[0] * TWINS).sum(), 1e9 * (np.eye(3) + 1e-16 * np.arange(9).reshape(3, 3))),
+    ("eigh", "of no special direction", lambda x: (L.eigh(x)[1] * TURN).sum(), 1e9 * turned(1.0, 2.0, 2.0)),
+    ("svd", "of no special direction", lambda x: (L.svd(x)[0] * TURN).sum(), 1e9 * turned(2.0, 2.0, 1.0)),
+    ("qr", "dependent columns", lambda x: (L.qr(x)[1] * TWINS).sum(), np.ones((3, 3))),
+]  # fmt: skip
+REFUSED_AGAIN: list[tuple[str, Callable[[Any], Any], Any]] = [
+    ("eigvalsh", lambda x: (L.eigvalsh(x) ** 3).sum(), TWINS),
+    ("svdvals", lambda x: L.svdvals(x).sum(), np.eye(2)),
+]
+# values that lie apart, though near, or are small
+APART: list[tuple[str, Callable[[Any], Any], Any]] = [
+    ("eigh", lambda x: (L.eigh(x)[1] ** 2 * THREE).sum(), 1e-20 * np.diag([1.0, 2.0, 3.0])),
+    ("eigh", lambda x: (L.eigh(x)[1] ** 2 * THREE).sum(), np.diag([1.0, 2.0, 2.0 + 1e-12])),
+    ("svd", lambda x: (L.svd(x)[0] ** 2 * THREE).sum(), 1e-20 * np.diag([3.0, 2.0, 1.0])),
+    ("svd", lambda x: (L.svd(x)[0] ** 2 * THREE).sum(), np.diag([3.0, 2.0 + 1e-12, 2.0])),
+    ("eigh", lambda x: (L.eigh(x)[1] ** 2 * THREE).sum(), turned(1.0, 2.0, 2.001)),
+    ("svd", lambda x: (L.svd(x)[0] ** 2 * THREE).sum(), turned(2.001, 2.0, 1.0)),
+    ("svd", lambda x: L.svd(x)[1].sum(), np.diag([3.0, 2.0, 0.0])),
+]
+
+
+def check_refusals(name: str) -> None:
+    """Derivatives that do not exist are refused in both modes, and those that do are not."""
+    for entry, label, function, x in REFUSED:
+        if name in (entry, "determined", "over_gaps", "solve_triangular"):
+            for derivative in (tg.grad(function), lambda x, f=function: tg.jvp(f, (x,), (np.cos(np.arange(x.size)).reshape(x.shape),))):  # fmt: skip
+                with pytest.raises(tg.NotDifferentiableError, match=r"not determined|dependent"):
+                    derivative(x)
+                    raise AssertionError(f"{entry}, {label}: not refused")
+    for entry, function, x in REFUSED_AGAIN:
+        if name in (entry, "eigh", "svd"):
+            tg.grad(function)(x)
+            with pytest.raises(tg.NotDifferentiableError, match="not determined"):
+                tg.hessian(function)(x)
+    for entry, function, x in APART:
+        if name in (entry, "over_gaps", "determined"):
+            assert np.isfinite(tg.grad(function)(x).numpy()).all()
+            assert np.isfinite(tg.jvp(function, (x,), (x + 1e-30,))[1].numpy()).all()
+
+
+@pytest.mark.parametrize("name", ["eigh", "svd", "qr", "eigvalsh", "svdvals", "over_gaps"])
+def test_what_has_no_derivative_is_refused(name: str) -> None:
+    check_refusals(name)
+
+
+@pytest.mark.parametrize(
+    ("entry", "label", "function", "x"), REFUSED, ids=lambda v: v if isinstance(v, str) else ""
+)
+def test_compiled_functions_refuse_it(entry: str, label: str, function: Any, x: Any) -> None:
+    with pytest.raises(tg.NotDifferentiableError, match=r"not determined|dependent"):
+        tg.grad(tg.jit(function))(x)
+
+
 @pytest.mark.parametrize("name", ["max", "min", "logsumexp", "argmax", "argmin"])
 @pytest.mark.parametrize("axis", [None, 0])
 def test_nothing_to_choose_from(name: str, axis: Any) -> None:

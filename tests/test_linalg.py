@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 import tinygrad_rnn as tg
+from tests.test_conventions import TWINS
 from tinygrad_rnn.ops.determinants import cofactors
 
 TORCH = np.load(Path(__file__).parent / "data" / "torch_linalg.npz")
@@ -158,30 +159,6 @@ def test_integers_become_float32() -> None:
 
 
 # --- where values coincide, and singular matrices ---------------------------------------------------
-
-TWINS = np.diag([1.0, 2.0, 2.0])
-UNDETERMINED: dict[str, tuple[Callable[[Any], Any], Any]] = {
-    "vectors": (lambda x: (L.eigh(x)[1][0] * np.arange(3.0)).sum(), TWINS),
-    # vectors that are equal in value, so that differences of gradients cancel: the limit is not 0
-    "a function of a matrix": (lambda x: ((L.eigh(x)[1] * tg.exp(L.eigh(x)[0])) @ L.eigh(x)[1].T * TWINS).sum(), np.eye(3)),
-    "second derivative of eigenvalues": (lambda x: tg.hessian(lambda x: (L.eigvalsh(x) ** 3).sum())(x).sum(), TWINS),
-    "up to roundings": (lambda x: (L.eigh(x)[1][0] * np.arange(3.0)).sum(), TWINS + 1e-16 * np.arange(9).reshape(3, 3)),
-    "in one matrix of several": (lambda x: (L.eigh(x)[1] * np.arange(3.0)).sum(), np.stack([np.diag([1.0, 2.0, 3.0]), TWINS])),
-    "singular vectors": (lambda x: (L.svd(x)[0] * TWINS).sum(), np.eye(3)),
-    "polar decomposition": (lambda x: (L.svd(x)[0] @ L.svd(x)[2] * TWINS).sum(), np.eye(3)),
-    "singular value 0": (lambda x: (L.svd(x, full_matrices=False)[0] * np.arange(2.0)).sum(), np.eye(3, 2) * [1, 0]),
-    "two singular values 0": (lambda x: (L.svd(x)[0] * TWINS).sum(), np.diag([1.0, 0.0, 0.0])),
-    "second derivative of singular values": (lambda x: tg.hessian(lambda x: L.svdvals(x).sum())(x).sum(), np.eye(2)),
-    "dependent columns": (lambda x: (L.qr(x)[1] * TWINS).sum(), np.ones((3, 3))),
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("name", UNDETERMINED)
-def test_what_is_not_determined_has_no_derivative(name: str) -> None:
-    function, x = UNDETERMINED[name]
-    for f in (tg.grad(function), tg.grad(tg.jit(function))):
-        with pytest.raises(tg.NotDifferentiableError, match=r"not determined|linearly dependent"):
-            f(x)
 
 
 def test_the_message_says_which_operation_and_where() -> None:
