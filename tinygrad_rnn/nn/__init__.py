@@ -11,9 +11,21 @@ from .attending import AttentionCell
 from .attention import BahdanauAttention, LuongAttention
 from .baselines import LinearAutoregression, WindowMLP
 from .convolution import AvgPool1d, AvgPool2d, Conv1d, Conv2d, MaxPool1d, MaxPool2d
+from .ctc import ctc_loss
 from .decoding import beam, greedy, sample
-from .functional import bce_with_logits, cross_entropy, dropout, mse_loss
+from .functional import dropout
 from .layers import Dropout, Embedding, Linear
+from .losses import (
+    bce_with_logits,
+    cross_entropy,
+    gaussian_nll_loss,
+    huber_loss,
+    kl_div,
+    l1_loss,
+    mse_loss,
+    nll_loss,
+    smooth_l1_loss,
+)
 from .normalization import BatchNorm, LayerNorm
 from .recurrent import GRU, LSTM, RNN
 from .recurrent_norms import RecurrentBatchNorm, RecurrentLayerNorm
@@ -61,19 +73,38 @@ __all__ = [
     "bce_with_logits",
     "beam",
     "cross_entropy",
+    "ctc_loss",
     "dropout",
+    "gaussian_nll_loss",
     "greedy",
+    "huber_loss",
+    "kl_div",
+    "l1_loss",
     "mse_loss",
+    "nll_loss",
     "sample",
+    "smooth_l1_loss",
 ]
 
 _ELSEWHERE = {  # names of PyTorch, for which this package has others
     "RNNCell": "one step is tg.cells.Elman",
     "LSTMCell": "one step is tg.cells.LSTM",
     "GRUCell": "one step is tg.cells.GRU",
-    "CrossEntropyLoss": "losses are functions: tg.nn.cross_entropy(logits, targets)",
-    "MSELoss": "losses are functions: tg.nn.mse_loss(prediction, target)",
-    "BCEWithLogitsLoss": "losses are functions: tg.nn.bce_with_logits(logits, targets)",
+    **{
+        name: f"losses are functions: tg.nn.{function}"
+        for name, function in {
+            "CrossEntropyLoss": "cross_entropy(logits, targets)",
+            "NLLLoss": "nll_loss(log_probabilities, targets)",
+            "MSELoss": "mse_loss(prediction, target)",
+            "L1Loss": "l1_loss(prediction, target)",
+            "SmoothL1Loss": "smooth_l1_loss(prediction, target)",
+            "HuberLoss": "huber_loss(prediction, target)",
+            "GaussianNLLLoss": "gaussian_nll_loss(mean, target, variance)",
+            "KLDivLoss": "kl_div(log_probabilities, target)",
+            "BCEWithLogitsLoss": "bce_with_logits(logits, targets)",
+            "CTCLoss": "ctc_loss(logits, targets, input_lengths, target_lengths)",
+        }.items()
+    },
     **dict.fromkeys(
         ("ModuleList", "ModuleDict", "ParameterList", "ParameterDict"),
         "a module finds what is in plain lists, tuples and dicts",
