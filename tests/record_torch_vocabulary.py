@@ -140,7 +140,119 @@ def of_sequences(arrays: dict[str, Any]) -> None:
                 keep(arrays, f"ctc/{reduction}/{blank}", out, {"logits": x})
 
 
-SECTIONS = (of_numbers, of_probabilities, of_classes, of_sequences)
+# name, function, shapes of the inputs
+ACTIVATIONS: dict[str, tuple[Any, list[tuple[int, ...]]]] = {
+    "softplus": (lambda x: F.softplus(x, 2.5, 1e9), [(3, 4, 2)]),
+    "gelu tanh": (lambda x: F.gelu(x, approximate="tanh"), [(3, 4, 2)]),
+    "hardswish": (F.hardswish, [(3, 4, 2)]),
+    "selu": (F.selu, [(3, 4, 2)]),
+    "mish": (F.mish, [(3, 4, 2)]),
+    "softsign": (F.softsign, [(3, 4, 2)]),
+    "glu": (F.glu, [(3, 4, 2)]),
+    "glu axis": (lambda x: F.glu(x, 1), [(3, 4, 2)]),
+    "prelu": (F.prelu, [(3, 4, 2), (4,)]),
+    "prelu of one": (F.prelu, [(3, 4, 2), (1,)]),
+}
+MAPS: dict[str, tuple[Any, list[tuple[int, ...]]]] = {
+    "pad reflect": (lambda x: F.pad(x, (1, 2, 2, 0), mode="reflect"), [(2, 3, 4, 5)]),
+    "pad edge": (lambda x: F.pad(x, (1, 2, 3, 0), mode="replicate"), [(2, 3, 4, 5)]),
+    "pad wrap": (lambda x: F.pad(x, (1, 2, 3, 0), mode="circular"), [(2, 3, 4, 5)]),
+    "conv same": (
+        lambda x, w: F.conv2d(x, w, padding="same", dilation=(1, 3)),
+        [(2, 3, 4, 5), (2, 3, 3, 2)],
+    ),
+    "conv one side": (
+        lambda x, w: F.conv2d(F.pad(x, (0, 2, 1, 0)), w, stride=2),
+        [(2, 3, 4, 5), (2, 3, 2, 3)],
+    ),
+    "conv_transpose1d": (F.conv_transpose1d, [(2, 3, 5), (3, 2, 3), (2,)]),
+    "conv_transpose1d all": (
+        lambda *xs: F.conv_transpose1d(
+            *xs, stride=3, padding=2, output_padding=1, groups=2, dilation=2
+        ),
+        [(2, 4, 5), (4, 3, 3), (6,)],
+    ),
+    "conv_transpose2d": (F.conv_transpose2d, [(2, 3, 4, 3), (3, 2, 2, 3), (2,)]),
+    "conv_transpose2d all": (
+        lambda *xs: F.conv_transpose2d(
+            *xs, stride=(2, 3), padding=(1, 0), output_padding=(1, 2), groups=2, dilation=(1, 2)
+        ),
+        [(2, 4, 3, 4), (4, 3, 2, 3), (6,)],
+    ),
+    "attention": (F.scaled_dot_product_attention, [(2, 3, 4, 5), (2, 3, 6, 5), (2, 3, 6, 2)]),
+    "attention causal": (
+        lambda *xs: F.scaled_dot_product_attention(*xs, is_causal=True, scale=0.3),
+        [(2, 4, 5), (2, 4, 5), (2, 4, 3)],
+    ),
+}
+# of few numbers, so that many tie
+POOLS: dict[str, tuple[Any, tuple[int, ...]]] = {
+    **{
+        f"max ceil {k}": (lambda x, s=s: F.max_pool1d(x, *s, ceil_mode=True), (2, 3, n))
+        for k, (n, s) in enumerate([(7, (2, 2)), (8, (3, 2, 1)), (10, (2, 4, 1)), (9, (3, 3, 0, 2))])
+    },
+    **{
+        f"avg ceil {k} {pad}": (
+            lambda x, s=s, pad=pad: F.avg_pool1d(x, *s, ceil_mode=True, count_include_pad=pad),
+            (2, 3, n),
+        )
+        for k, (n, s) in enumerate([(7, (2, 2)), (8, (3, 2, 1)), (10, (4, 3, 2)), (9, (2, 4, 1))])
+        for pad in (True, False)
+    },
+    "avg ceil 2d": (lambda x: F.avg_pool2d(x, (3, 2), (2, 3), (1, 1), True, False), (2, 3, 6, 5)),
+    "max ceil 2d": (lambda x: F.max_pool2d(x, (3, 2), (2, 3), (1, 1), 1, True), (2, 3, 6, 5)),
+    **{f"adaptive avg {m}": (lambda x, m=m: F.adaptive_avg_pool1d(x, m), (2, 3, 8)) for m in (1, 3, 4, 8, 11)},
+    **{f"adaptive max {m}": (lambda x, m=m: F.adaptive_max_pool1d(x, m), (2, 3, 8)) for m in (1, 3, 4, 8, 11)},
+    "adaptive avg 2d": (lambda x: F.adaptive_avg_pool2d(x, (4, 2)), (2, 3, 6, 5)),
+    "adaptive max 2d": (lambda x: F.adaptive_max_pool2d(x, (4, 2)), (2, 3, 6, 5)),
+}  # fmt: skip
+
+
+def functions(arrays: dict[str, Any]) -> None:
+    for name, (function, shapes) in {**ACTIVATIONS, **MAPS}.items():
+        inputs = {f"x{k}": random(*shape) for k, shape in enumerate(shapes)}
+        if name in ACTIVATIONS:
+            inputs["x0"] = (3 * inputs["x0"]).detach().requires_grad_()
+        keep(arrays, name, function(*inputs.values()), inputs)
+    for name, (function, shape) in POOLS.items():
+        x = torch.randint(-2, 3, shape).to(torch.float64).requires_grad_()
+        keep(arrays, name, function(x), {"x0": x})
+
+
+def layers(arrays: dict[str, Any]) -> None:
+    """Norms, and attention of several heads with places that are none and scores that are added to."""
+    for name, layer, shape in (
+        ("RMSNorm", torch.nn.RMSNorm(5, dtype=torch.float64), (4, 3, 5)),
+        ("RMSNorm 2", torch.nn.RMSNorm((3, 5), eps=0.1, dtype=torch.float64), (4, 3, 5)),
+        ("GroupNorm", torch.nn.GroupNorm(2, 4, eps=1e-3, dtype=torch.float64), (3, 4, 5, 2)),
+        ("GroupNorm 1", torch.nn.GroupNorm(1, 4, dtype=torch.float64), (3, 4)),
+        ("GroupNorm 4", torch.nn.GroupNorm(4, 4, dtype=torch.float64), (3, 4, 5)),
+    ):
+        weights = {k: torch.nn.init.normal_(p) for k, p in layer.named_parameters()}
+        x = random(*shape)
+        keep(arrays, name, layer(x), {"x": x, **weights})
+    there = torch.tensor([[1, 1, 0, 1], [1, 0, 0, 0], [1, 1, 1, 1]], dtype=torch.bool)
+    added = torch.randn(5, 4, dtype=torch.float64)
+    arrays |= {"heads/mask": there, "heads/added": added}
+    for name, sizes in (("heads", {}), ("heads of others", {"kdim": 3, "vdim": 6})):
+        layer = torch.nn.MultiheadAttention(8, 2, dtype=torch.float64, **sizes)
+        weights = {k: torch.nn.init.normal_(p, std=0.5) for k, p in layer.named_parameters()}
+        inputs = {
+            "query": random(5, 3, 8),
+            "key": random(4, 3, sizes.get("kdim", 8)),
+            "value": random(4, 3, sizes.get("vdim", 8)),
+        }
+        for kind, settings in (
+            ("plain", {}),
+            ("mask", {"key_padding_mask": ~there}),
+            ("added", {"attn_mask": added}),
+        ):
+            out, shares = layer(*inputs.values(), **settings)
+            keep(arrays, f"{name}/{kind}", out, {**inputs, **weights})
+            arrays[f"{name}/{kind}/shares"] = shares
+
+
+SECTIONS = (of_numbers, of_probabilities, of_classes, of_sequences, functions, layers)
 
 if __name__ == "__main__":
     found: dict[str, Any] = {}

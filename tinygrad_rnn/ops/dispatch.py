@@ -157,6 +157,12 @@ def _sinc(x: Any) -> Any:
     return special.sinc(x)
 
 
+def _padded(*args: Any, **kwargs: Any) -> Any:
+    from . import padding
+
+    return padding.pad(*args, **kwargs)
+
+
 # For each function of NumPy ours, and the names of NumPy's parameters in their order: first those
 # that are inputs, then the settings. Where a setting has another name here, that stands behind a
 # colon. One in brackets does not exist here: it may be given with its default, which is None or
@@ -198,7 +204,7 @@ _TAKEN: dict[Any, tuple[Callable[..., Any], str, str]] = {
     np.squeeze: (shaping.squeeze, "a", "axis"),
     np.flip: (shifting.flip, "m", "axis"),
     np.roll: (shifting.roll, "a", "shift axis"),
-    np.pad: (shifting.pad, "array", "pad_width [mode=constant] constant_values:value"),
+    np.pad: (_padded, "array", "pad_width mode constant_values:value"),
     np.reshape: (shaping.reshape, "a shape", "[order=C] [copy]"),
     np.transpose: (lambda x, axes=None: shaping.transpose(x, axes), "a", "axes"),
     np.swapaxes: (shaping.swapaxes, "a axis1 axis2", ""),
