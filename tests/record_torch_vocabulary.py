@@ -252,7 +252,57 @@ def layers(arrays: dict[str, Any]) -> None:
             arrays[f"{name}/{kind}/shares"] = shares
 
 
-SECTIONS = (of_numbers, of_probabilities, of_classes, of_sequences, functions, layers)
+RULES: dict[str, Any] = {
+    "nesterov": lambda p: torch.optim.SGD(p, lr=0.1, momentum=0.8, nesterov=True),
+    "NAdam": lambda p: torch.optim.NAdam(p, lr=0.05),
+    "NAdam all": lambda p: torch.optim.NAdam(
+        p, 0.05, (0.7, 0.9), 1e-3, 0.2, momentum_decay=0.1, decoupled_weight_decay=True
+    ),
+    "NAdam decay": lambda p: torch.optim.NAdam(p, lr=0.05, weight_decay=0.3),
+    "RAdam": lambda p: torch.optim.RAdam(p, lr=0.05),
+    "RAdam all": lambda p: torch.optim.RAdam(
+        p, 0.05, (0.7, 0.9), 1e-3, 0.2, decoupled_weight_decay=True
+    ),
+    "RAdam decay": lambda p: torch.optim.RAdam(p, lr=0.05, weight_decay=0.3),
+    "groups": lambda p: torch.optim.AdamW(
+        [{"params": p[:1]}, {"params": p[1:], "lr": 0.2, "betas": (0.5, 0.6), "weight_decay": 0.0}],
+        lr=0.05,
+    ),
+    "groups of SGD": lambda p: torch.optim.SGD(
+        [{"params": p[:1], "momentum": 0.5}, {"params": p[1:], "lr": 0.01}], lr=0.1, momentum=0.9
+    ),
+}
+
+
+def rules(arrays: dict[str, Any]) -> None:
+    """Twenty steps on given gradients; the second parameter has none in some steps.
+
+    After ten steps the rates are a quarter, as a schedule sets them.
+    """
+    torch.set_default_dtype(torch.float64)  # in which NAdam keeps a product
+    first = [torch.randn(3, 2), torch.randn(4)]
+    gradients = [[torch.randn_like(p) for p in first] for _ in range(20)]
+    arrays |= {f"rules/first{i}": p for i, p in enumerate(first)}
+    for i in range(2):
+        arrays[f"rules/gradients{i}"] = torch.stack([g[i] for g in gradients])
+    for name, rule in RULES.items():
+        parameters = [p.clone().requires_grad_() for p in first]
+        optimizer = rule(parameters)
+        found: list[list[torch.Tensor]] = [[], []]
+        for t, gs in enumerate(gradients):
+            if t == 10:
+                for group in optimizer.param_groups:
+                    group["lr"] /= 4
+            for i, (p, g) in enumerate(zip(parameters, gs)):
+                p.grad = None if i == 1 and t in (0, 1, 2, 5) else g.clone()
+            optimizer.step()
+            for i, p in enumerate(parameters):
+                found[i].append(p.detach().clone())
+        for i in range(2):
+            arrays[f"rules/{name}/{i}"] = torch.stack(found[i])
+
+
+SECTIONS = (of_numbers, of_probabilities, of_classes, of_sequences, functions, layers, rules)
 
 if __name__ == "__main__":
     found: dict[str, Any] = {}

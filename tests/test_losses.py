@@ -350,7 +350,7 @@ REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
     "all ignored": (lambda: nn.cross_entropy(X, [1, 1], ignore_index=1), "add up to 0, so there is nothing"),
     "classes of no weight": (lambda: nn.cross_entropy(X, [1, 1], weight=[1.0, 0.0, 1.0]), "add up to 0.0, so there is nothing"),
     "a target that is not ignored": (lambda: nn.cross_entropy(X, [-1, 1], ignore_index=-100), "targets from -1 to 1; expected 0 to 2"),
-    "soft shapes": (lambda: nn.cross_entropy(X, np.ones(3)), r"logits have shape \(2, 3\), targets \(3,\)"),
+    "soft shapes": (lambda: nn.cross_entropy(X, np.ones((3, 3))), r"logits have shape \(2, 3\), targets \(3, 3\)"),
     "ctc logits": (lambda: nn.ctc_loss(X, [[1]]), r"expected logits of shape \(time, batch, classes\)"),
     "ctc blank": (lambda: nn.ctc_loss(L, [[1], [1]], blank=3), "blank must be a class from 0 to 2; found 3"),
     "ctc blank in a target": (lambda: nn.ctc_loss(L, [[1, 2], [1, 0]]), "the target of row 1 has the blank 0 at place 1"),

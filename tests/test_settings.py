@@ -39,7 +39,7 @@ def each(names: list[str], labels: set[str]) -> dict[str, set[str]]:
 TAKEN: dict[str, set[str]] = {
     **each(["x", "a", "b", "y", "condition", "value", "indices", "data", "tensors", "operands"], NUMBERS),
     **each(["keepdims", "bias", "affine", "training", "centered", "count_include_pad", "elementwise_affine", "batch_first", "bidirectional",
-                     "reset_after", "reverse", "ceil_mode", "is_causal", "return_states", "peepholes", "log_space"], {"True"}),
+                     "reset_after", "reverse", "ceil_mode", "is_causal", "decoupled_weight_decay", "return_states", "peepholes", "log_space"], {"True"}),
     **each(["axis", "axis1", "axis2"], {"None", "-1", "0", "[]"}),
     **each(["lr", "weight_decay", "eps", "lr_decay", "max_norm", "max_value", "last", "factor", "first", "then", "threshold", "smallest", "gain", "std",
                      "bound", "length_penalty", "temperature", "rtol", "atol", "scale", "spectral_radius"], {"0", "1.5"}),
@@ -63,7 +63,7 @@ TAKEN: dict[str, set[str]] = {
     "weight": {"None"}, "ignore_index": {"None", "-1", "0"}, "label_smoothing": {"0"}, "blank": {"0"}, "beta": {"0", "1.5"}, "variance": {"0", "nan", "1.5", "True"}, "delta": {"1.5"},
     "tg.prelu: weight": NUMBERS - {"array", "[]"}, "tg.nn.PReLU: init": {"-1", "0", "1.5"}, "modules": {"None", "[]", "dict"}, **each(["kdim", "vdim"], {"None"}),
     "tg.nn.RMSNorm: eps": {"None", "1.5"}, "tg.nn.scaled_dot_product_attention: mask": {"None", "-1", "0", "nan", "1.5", "True"}, "tg.nn.scaled_dot_product_attention: scale": {"None", "1.5"},
-    "dropout_p": {"0"}, "values": NUMBERS, "tg.meshgrid": NUMBERS - {"array"},
+    "dropout_p": {"0"}, "momentum_decay": {"0", "1.5"}, "values": NUMBERS, "tg.meshgrid": NUMBERS - {"array"},
     "B": {"None"}, "activations": {"None"}, "clip": {"None"}, "P": {"None", "[]"}, "layer": {"0"}, "linear_before_reset": {"0"}, "input_forget": {"0"},
     "tg.checkpoint": ANYTHING, "tg.dynamics: x": {"None"}, "tg.transpose": {"-1", "0"}, "tg.reshape": {"-1"}, "tg.gradcheck": {"1.5", "array"}, "tg.einsum": {"array"},
     "folder": {"text"}, "replace": {"True"}, "tg.fit: checkpoint": {"None", "text"}, "tg.fit: loss": {"None"}, "tg.fit: clip": {"None", "0", "1.5"}, "tg.fit: log": {"[]"},

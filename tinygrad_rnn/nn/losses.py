@@ -294,7 +294,8 @@ def cross_entropy(
     name = "cross_entropy"
     smoothing = number(label_smoothing, f"{name}: label_smoothing", "[0, 1]")
     logits = floats(f"{name}: logits", logits)
-    if getattr(targets, "dtype", np.dtype(int)).kind == "f" and logits.ndim:
+    soft = getattr(targets, "dtype", np.dtype(int)).kind == "f"
+    if soft and logits.ndim and targets.ndim == logits.ndim:
         if ignore_index is not None:
             raise TinygradError(
                 f"{name}: ignore_index is a class, and soft targets have none; give positions that do not count the weight 0 in mask="
