@@ -132,6 +132,7 @@ def softsign(x: Any) -> Any:
     lambda g, x, slope: where(x > 0, g, slope * g),
     lambda g, x: where(x > 0, 0.0, g * x),
     floating=True,
+    kernel=SEVERAL,
     domain=(0.2, 2.0),
     signed=True,
 )

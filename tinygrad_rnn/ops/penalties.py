@@ -7,13 +7,14 @@ from typing import Any
 import numpy as np
 
 from .define import pointwise
-from .elementwise import clip
+from .elementwise import SEVERAL, clip
 
 
 @pointwise(
     "select(absolute(x) <= delta, 0.5 * x * x, delta * (absolute(x) - 0.5 * delta))",
     lambda g, x, delta: g * clip(x, -delta, delta),
     floating=True,
+    kernel=SEVERAL,
     signed=True,
     domain=(0.1, 2.4),
     examples=[([(3, 4)], {"delta": 0.8}), ([()], {"delta": 1.5})],

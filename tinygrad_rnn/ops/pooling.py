@@ -10,10 +10,9 @@ import numpy as np
 from ..core.errors import DtypeError, ShapeError
 from .checks import flag
 from .define import operand
-from .elementwise import where
 from .reductions import argmax
-from .shaping import expand_dims, squeeze
-from .taking import take, take_along_axis
+from .shaping import expand_dims, squeeze, stack
+from .taking import take_along_axis
 from .windows import bordered, fitting, settings_of
 
 
@@ -239,6 +238,19 @@ class _Pool:
         beyond: int = last * step + span - n - 2 * p
         return max(0, beyond)
 
+    def counts(self, with_padding: bool) -> Any:
+        """Return how many elements of x each window has, or of x and its padding."""
+        found = np.ones((), self.x.dtype)
+        for axis, (n, p, size) in enumerate(
+            zip(self.x.shape[2:], self.padding, self.size, strict=True)
+        ):
+            places = (n + sum(self.widths[axis]) - size) // self.stride[axis] + 1
+            starts = np.arange(places) * self.stride[axis] - p
+            low, high = (-p, n + p) if with_padding else (0, n)
+            each = np.minimum(starts + size, high) - np.maximum(starts, low)
+            found = np.multiply.outer(found, each.astype(found.dtype))
+        return found
+
     def parts(self, x: Any, widths: Any, border: float) -> Any:
         """Return the windows of x, with all elements of each on the last axis."""
         padded = bordered(x, widths, border)
@@ -281,12 +293,7 @@ def _avg_pool(
     with_padding = flag(count_include_pad, f"{name}: count_include_pad")
     if with_padding and not any(map(any, pool.extra)):
         return parts.mean(axis=-1)
-    sizes = pool.x.shape[2:]
-    if with_padding:
-        sizes = [n + 2 * p for n, p in zip(sizes, pool.padding, strict=True)]
-    inside = np.ones((1, 1, *sizes), pool.x.dtype)
-    counts = pool.parts(inside, pool.extra if with_padding else pool.widths, 0.0).sum(axis=-1)
-    return parts.sum(axis=-1) / counts
+    return parts.sum(axis=-1) / pool.counts(with_padding)
 
 
 def _adaptive(name: str, k: int, x: Any, size: Any, largest: bool) -> Any:
@@ -303,16 +310,13 @@ def _adaptive(name: str, k: int, x: Any, size: Any, largest: bool) -> Any:
 
 def _pooled(x: Any, axis: int, count: int, largest: bool) -> Any:
     """Return x with parts of an axis made to one element each."""
-    n, part = x.shape[axis], np.arange(count)
+    n = x.shape[axis]
     if n % count == 0:  # parts that do not meet
         parts = x.reshape((*x.shape[:axis], count, n // count, *x.shape[axis + 1 :]))
         return _largest(parts, axis + 1) if largest else parts.mean(axis=axis + 1)
-    starts, ends = part * n // count, -(-(part + 1) * n // count)
-    places = starts[:, None] + np.arange((ends - starts).max())
-    inside = places < ends[:, None]
-    shape = (*places.shape, *[1] * (x.ndim - 1 - axis))
-    parts = take(x, np.minimum(places, n - 1), axis)
-    parts = where(inside.reshape(shape), parts, -math.inf if largest else 0)
-    if largest:
-        return _largest(parts, axis + 1)
-    return parts.sum(axis=axis + 1) / (ends - starts).reshape((count, *shape[2:])).astype(x.dtype)
+    found = []
+    for k in range(count):
+        place = slice(k * n // count, -(-(k + 1) * n // count))
+        part = x[(*[slice(None)] * axis, place)]
+        found.append(_largest(part, axis) if largest else part.mean(axis=axis))
+    return stack(found, axis)
