@@ -165,6 +165,21 @@ def test_settings_of_groups() -> None:
     assert optim.SGD([tg.Parameter([1.0])]).groups == []
 
 
+@pytest.mark.parametrize("settings", [{"lr": 0.3}, {"betas": (0.5, 0.6)}, {"weight_decay": 0.5}])
+def test_a_group_is_an_optimiser_of_its_own(settings: dict[str, Any]) -> None:
+    """Also where all parameters were updated equally often, so that others are computed as one."""
+    groups, apart = first(), first()
+    together = optim.Adam([{"params": groups[:1]}, {"params": groups[1:], **settings}], lr=0.1)
+    each = [optim.Adam(apart[:1], lr=0.1), optim.Adam(apart[1:], **{"lr": 0.1, **settings})]
+    for t in range(6, 12):
+        for parameters in (groups, apart):
+            give(parameters, t)
+        for optimizer in (together, *each):
+            optimizer.step()
+    for p, q in zip(groups, apart, strict=True):
+        np.testing.assert_array_equal(p.numpy(), q.numpy())
+
+
 def test_groups_are_copied_and_saved() -> None:
     o = grouped(lr=0.3)
     for twin in (copy.deepcopy(o), pickle.loads(pickle.dumps(o))):
