@@ -113,6 +113,10 @@ def test_other_names_are_as_before() -> None:
 
 
 def test_names_of_losses_and_activations_exist() -> None:
+    with pytest.raises(
+        AttributeError, match=r"has no attribute 'relu'; activations, .* as tg\.relu"
+    ):
+        tg.nn.functional.relu  # noqa: B018
     for name, hint in tg.nn._ELSEWHERE.items():
         with pytest.raises(AttributeError) as caught:
             getattr(tg.nn, name)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -141,3 +141,11 @@ def attention_weights(
             )
         scores = where(allowed, scores, -np.inf)
     return softmax(scores, -1), value
+
+
+if not TYPE_CHECKING:  # a type checker shall not believe that every name exists
+
+    def __getattr__(name: str) -> Any:
+        raise AttributeError(
+            f"module '{__name__}' has no attribute '{name}'; activations, convolutions and pools are in tg, as tg.relu, and losses in tg.nn, as tg.nn.mse_loss"
+        )
