@@ -135,8 +135,9 @@ def _total(name: str, weights: Any, shares: Any) -> Any:
     each = shares if weights is None else weights if shares is None else shares * weights
     known, total = of_known(each), each.sum()
     if known is not None and not known.sum() > 0:
+        of = "in the mask" if shares is None else "of the classes, times those of the positions,"
         raise ShapeError(
-            f"{name}: the weights of the positions add up to {known.sum()}, so there is nothing to take the mean of"
+            f"{name}: the weights {of} add up to {known.sum()}, so there is nothing to take the mean of"
         )
     if isinstance(each, Tensor) and each.unknown:  # weights that are none fail in a look-up
         right = total > 0
