@@ -16,6 +16,7 @@ from typing import Any
 
 import tinygrad_rnn as tg
 from tinygrad_rnn.core import tensor as tensor_module
+from tinygrad_rnn.ops.names import Elsewhere
 
 FILE = Path(tensor_module.__file__).with_name("attached.pyi")
 COMMAND = "python -m tests.declarations"
@@ -79,8 +80,9 @@ class _Empty:
 
 def attached() -> dict[str, Any]:
     """Return what Tensor is given from outside: its name, and the function or property."""
-    known = {*in_the_class(), *tg.Tensor.__slots__, *vars(_Empty), "__annotations__"}
-    return {name: value for name, value in vars(tg.Tensor).items() if name not in known}
+    known = {*in_the_class(), *tg.Tensor.__slots__, *vars(_Empty), "__annotations__", "__dir__"}
+    every = vars(tg.Tensor).items()
+    return {n: v for n, v in every if n not in known and not isinstance(v, Elsewhere)}
 
 
 def text_of(annotation: Any) -> str:

@@ -56,6 +56,10 @@ EQUIVALENT: dict[tuple[str, str], str] = {
     ("floor, x", "zeros_like(g) -> -zeros_like(g)"): "minus zero",
     ("relu, x", "out -> x"): "x is positive where max(x, 0) is",
     (
+        "selu, x",
+        "0.0 -> 1.0",
+    ): "the bound keeps exp from overflowing in the branch that is not taken; any bound does",
+    (
         "elu, x",
         "0.0 -> 1.0",
     ): "the bound keeps exp from overflowing in the branch that is not taken; any bound does",
@@ -63,6 +67,11 @@ EQUIVALENT: dict[tuple[str, str], str] = {
         "_power_a",
         "b -> [ag]",
     ): "without the shortcuts for numbers the general formula gives the same",
+    (
+        "_gelu_tanh_rule",
+        "near -> x",
+    ): "where x is not near, the tanh is flat, or a factor of 0 follows",
+    ("_gelu_tanh_rule", "30.0 -> 31.0"): "the tanh is flat from 10 on",
     ("_power_a", "g -> a"): LIKE,
     ("_power_a", "1.0 -> 2.0"): "a factor of 0 follows",
     (

@@ -16,6 +16,7 @@ import pytest
 from numpy import inf, nan
 
 import tinygrad_rnn as tg
+from tinygrad_rnn.ops import activations, penalties
 
 FLOATS = [np.dtype(np.float32), np.dtype(np.float64)]
 
@@ -116,6 +117,13 @@ CONVENTIONS: list[Row] = [
     ("cumprod", "zero", lambda x: tg.cumprod(x), [[2.0, 0.0, 3.0]], [2.0, 0.0, 0.0], [[1.0, 8.0, 0.0]]),
     ("silu", "extremes", tg.silu, [[-1000.0, 0.0, 1000.0]], [-0.0, 0.0, 1000.0], [[-0.0, 0.5, 1.0]]),
     ("gelu", "extremes", tg.gelu, [[-1000.0, 0.0, 1000.0]], [-0.0, 0.0, 1000.0], [[0.0, 0.5, 1.0]]),
+    ("gelu_tanh", "extremes", lambda x: tg.gelu(x, "tanh"), [[-1e30, 0.0, 1000.0, 1e30]], [-0.0, 0.0, 1000.0, 1e30], [[0.0, 0.5, 1.0, 1.0]]),
+    ("mish", "extremes", tg.mish, [[-1000.0, 0.0, 1000.0]], [-0.0, 0.0, 1000.0], [[0.0, 0.6, 1.0]]),
+    ("selu", "extremes", tg.selu, [[-1000.0, 0.0, 1000.0]], [-1.75809934, 0.0, 1050.70099], [[0.0, 1.75809934, 1.05070099]]),
+    ("hardswish", "at the bounds", tg.hardswish, [[-4.0, -3.0, 0.0, 3.0, 4.0]], [-0.0, -0.0, 0.0, 3.0, 4.0], [[0.0, 0.0, 0.5, 1.0, 1.0]]),
+    ("softsign", "extremes", tg.softsign, [[-1e30, 0.0, 1e30]], [-1.0, 0.0, 1.0], [[0.0, 1.0, 0.0]]),
+    ("sloped", "zero", activations.sloped, [[0.0, -2.0, 2.0], [0.5, 0.5, 0.5]], [0.0, -1.0, 2.0], [[0.5, 0.5, 1.0], [0.0, -2.0, 0.0]]),
+    ("huber", "at the bounds", penalties.huber, [[-1.0, 0.0, 1.0]], [0.5, 0.0, 0.5], [[-1.0, 0.0, 1.0]]),
 ]  # fmt: skip
 
 

@@ -24,6 +24,7 @@ MODULES = sorted([*PACKAGE.rglob("*.py"), *PACKAGE.rglob("*.pyi")])
 CORE_LINES = 1300  # of at most 100 columns: an hour of reading; it may only shrink
 
 FLOORS = {
+    "later": 1,
     "core": 1,
     "ops": 2,
     "kernels": 2,

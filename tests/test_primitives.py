@@ -24,6 +24,7 @@ from tinygrad_rnn.core.record import apply
 from tinygrad_rnn.kernels import runtime
 from tinygrad_rnn.loops.elementwise import ElementwiseKernel as Chain
 from tinygrad_rnn.ops import (  # noqa: F401  (windows: for the registry)
+    activations,
     along,
     custom,
     decompositions,
@@ -34,6 +35,7 @@ from tinygrad_rnn.ops import (  # noqa: F401  (windows: for the registry)
     indexing,
     linalg,
     linear,
+    penalties,
     reductions,
     shaping,
     shifting,
@@ -46,7 +48,7 @@ from tinygrad_rnn.recurrent import checkpoint  # noqa: F401
 # A dot in the name: an operation that some other test made. "_d0": the derivative of one that is a
 # program.
 NAMES = [name for name in REGISTRY if "." not in name and not re.search(r"_d\d+$", name)]
-OPERATIONS = {op.primitive.name: op for module in (elementwise, elementary, special, linear, linalg, decompositions, determinants, fourier, reductions, shaping, indexing, custom) for op in vars(module).values()
+OPERATIONS = {op.primitive.name: op for module in (elementwise, activations, elementary, special, penalties, linear, linalg, decompositions, determinants, fourier, reductions, shaping, indexing, custom) for op in vars(module).values()
               if isinstance(getattr(op, "primitive", None), Primitive)}  # fmt: skip
 FLOATS = [np.dtype(np.float32), np.dtype(np.float64)]
 
@@ -520,7 +522,7 @@ PATTERNS = {
     "strided": lambda a: np.concatenate([a, a], axis=1)[:, : a.shape[1]],
 }
 # near a zero their error is relative to the terms of a sum
-CANCELLING = ("gelu", "logaddexp", "log_sigmoid", "hard_sigmoid")
+CANCELLING = ("gelu", "gelu_tanh", "logaddexp", "log_sigmoid", "hard_sigmoid")
 FUSIBLE = [n for n in NAMES if REGISTRY[n].elementwise and takes_floats(REGISTRY[n])]
 
 

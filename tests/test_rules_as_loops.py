@@ -177,6 +177,18 @@ RULES: dict[str, tuple[type, Step]] = {
     "a class by its type": (OfType, scale(lambda k: 1.0 + k, Class)),
     "an object in place of its class": (Derived, scale(lambda k: 1.0 + k)),
     "another method": (Class, another_method),
+    **{
+        name: (kind, lambda rule, step: None)
+        for name, kind in {
+            "NAdam": optim.NAdam,
+            "NAdam decoupled": lambda ps, lr: optim.NAdam(
+                ps, lr, weight_decay=0.1, decoupled_weight_decay=True
+            ),
+            "RAdam": lambda ps, lr: optim.RAdam(ps, lr, betas=(0.9, 0.6)),
+            "Lion": lambda ps, lr: optim.Lion(ps, lr, weight_decay=0.1),
+            "nesterov": lambda ps, lr: optim.SGD(ps, lr, momentum=0.9, nesterov=True),
+        }.items()
+    },
     "another change": (optim.Adam, another_change),
     "a list": (optim.Adam, another_list),
     "the steps": (Steps, nothing),
@@ -221,6 +233,17 @@ def test_a_rule_of_plain_settings_is_one_loop() -> None:
         p.grad = tg.tensor(np.ones(3))
         lower(rule, k)
         rule.step()
+    (loops,) = rule._updates.values()
+    assert [one.found is not None for one in loops._known] == [True]
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("kind", [optim.NAdam, optim.RAdam, optim.Lion])
+def test_further_rules_are_loops(kind: Any, dtype: Any) -> None:
+    p = tg.Parameter(np.ones(3, dtype))
+    rule = kind([p], 0.1)
+    p.grad = tg.tensor(np.ones(3, dtype))
+    rule.step()
     (loops,) = rule._updates.values()
     assert [one.found is not None for one in loops._known] == [True]
 

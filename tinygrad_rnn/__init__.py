@@ -40,7 +40,7 @@ from .kernels.runtime import set_num_threads
 from .module import Module, Parameter
 from .ops import methods as _methods  # noqa: F401  (gives Tensor its operators and methods)
 from .ops.along import cummax, cumprod, cumsum, log_softmax, softmax
-from .ops.custom import custom_vjp, elementwise, gelu, register_ufunc, silu
+from .ops.custom import custom_vjp, elementwise, register_ufunc, silu
 from .ops.elementwise import (
     abs,
     add,
@@ -82,7 +82,6 @@ from .ops.elementwise import (
     sigmoid,
     sign,
     sin,
-    softplus,
     sqrt,
     square,
     stop_gradient,
@@ -119,7 +118,7 @@ from .ops.shaping import (
     swapaxes,
     transpose,
 )
-from .ops.shifting import flip, pad, roll, tril, triu
+from .ops.shifting import flip, roll, tril, triu
 from .ops.table import Tape, tape
 from .ops.taking import index_add, one_hot, take, take_along_axis
 from .recurrent import Cell, Window, checkpoint, tbptt, unroll
@@ -140,6 +139,7 @@ if TYPE_CHECKING:
     from .drawing import Drawing, draw, explore
     from .formats.checkpoint import load, save
     from .functional import functional_call
+    from .ops.activations import gelu, glu, hardswish, mish, prelu, selu, softplus, softsign
     from .ops.arranging import (
         append,
         array_split,
@@ -203,8 +203,20 @@ if TYPE_CHECKING:
         ones_like,
         zeros,
     )
+    from .ops.padding import pad
+    from .ops.pooling import (
+        adaptive_avg_pool1d,
+        adaptive_avg_pool2d,
+        adaptive_max_pool1d,
+        adaptive_max_pool2d,
+        avg_pool1d,
+        avg_pool2d,
+        max_pool1d,
+        max_pool2d,
+    )
     from .ops.special import digamma, erfc, erfinv, lgamma, polygamma, sinc
-    from .ops.windows import avg_pool1d, avg_pool2d, conv1d, conv2d, max_pool1d, max_pool2d
+    from .ops.transposed import conv_transpose1d, conv_transpose2d
+    from .ops.windows import conv1d, conv2d
     from .optim import clip_grad_norm, clip_grad_value
     from .train.checkpoint import Checkpoint
     from .train.fit import fit
@@ -232,6 +244,10 @@ __all__ = [
     "TraceError",
     "Window",
     "abs",
+    "adaptive_avg_pool1d",
+    "adaptive_avg_pool2d",
+    "adaptive_max_pool1d",
+    "adaptive_max_pool2d",
     "add",
     "all",
     "any",
@@ -269,6 +285,8 @@ __all__ = [
     "concatenate",
     "conv1d",
     "conv2d",
+    "conv_transpose1d",
+    "conv_transpose2d",
     "copysign",
     "cos",
     "cosh",
@@ -315,12 +333,14 @@ __all__ = [
     "full_like",
     "functional_call",
     "gelu",
+    "glu",
     "grad",
     "gradcheck",
     "gradient_flow",
     "greater",
     "greater_equal",
     "hard_sigmoid",
+    "hardswish",
     "hessian",
     "hstack",
     "hvp",
@@ -362,6 +382,7 @@ __all__ = [
     "meshgrid",
     "min",
     "minimum",
+    "mish",
     "mod",
     "moveaxis",
     "multiply",
@@ -380,6 +401,7 @@ __all__ = [
     "polygamma",
     "positive",
     "power",
+    "prelu",
     "prod",
     "random",
     "ravel",
@@ -394,6 +416,7 @@ __all__ = [
     "round",
     "save",
     "scatter",
+    "selu",
     "set_num_threads",
     "sigmoid",
     "sign",
@@ -403,6 +426,7 @@ __all__ = [
     "sinh",
     "softmax",
     "softplus",
+    "softsign",
     "split",
     "sqrt",
     "square",
@@ -437,37 +461,15 @@ __all__ = [
     "zeros",
     "zeros_like",
 ]
-# loaded when first used: the tensor, its operations and unrolling alone are quick to import
-_LAZY = {
-    "compiler": "CompileError jit",
-    "diagnosis": ("GradcheckError detect_anomaly diagnose dynamics gradcheck gradient_flow"),
-    "drawing": "Drawing draw explore",
-    "formats.checkpoint": "load save",
-    "functional": "functional_call",
-    "ops.arranging": (
-        "append array_split atleast_1d atleast_2d atleast_3d column_stack diff dstack flatten "
-        "hstack meshgrid moveaxis ravel repeat rot90 tile unstack vstack"
-    ),
-    "ops.elementary": (
-        "arccos arccosh arcsin arcsinh arctan arctan2 arctanh bitwise_and bitwise_not "
-        "bitwise_or bitwise_xor ceil copysign cosh exp2 floor_divide fmax fmin hypot isinf "
-        "left_shift log10 log2 right_shift round sinh tan trunc xlogy"
-    ),
-    "ops.making": ("arange empty empty_like eye full full_like linspace ones ones_like zeros"),
-    "ops.special": "digamma erfc erfinv lgamma polygamma sinc",
-    "ops.windows": "avg_pool1d avg_pool2d conv1d conv2d max_pool1d max_pool2d",
-    "optim": "clip_grad_norm clip_grad_value",
-    "train.checkpoint": "Checkpoint",
-    "train.fit": "fit",
-    "transforms": "grad hessian hvp jacobian jvp value_and_grad vjp",
-}
 _SPACES = ["cells", "data", "fft", "init", "learn", "linalg", "nn", "optim", "parallel", "random"]
 
 
 def __getattr__(name: str) -> Any:
     if name in _SPACES:
         return _import_module(f"{__name__}.{name}")
-    for module, names in _LAZY.items():
+    from .later import LATER
+
+    for module, names in LATER.items():
         if name in names.split():
             found = globals()[name] = getattr(_import_module(f"{__name__}.{module}"), name)
             return found

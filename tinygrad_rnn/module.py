@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
 from types import FunctionType
@@ -13,9 +14,11 @@ from .core.errors import GraphError, ShapeError, TinygradError
 from .core.primitive import Array
 from .core.tape import Leaf
 from .core.tensor import Tensor, tensor
-from .ops.checks import fitting, of_kind, typed
+from .ops import names
+from .ops.checks import fitting, floating, of_kind, typed
 
 T = TypeVar("T", bound=Tensor)
+M = TypeVar("M", bound="Module")
 _PACKAGE = __name__.partition(".")[0]
 
 
@@ -193,6 +196,44 @@ class Module:
         for p in self.parameters():
             p.grad = None
 
+    def num_parameters(self, trainable: bool = False) -> int:
+        """Return how many numbers the parameters hold, each counted once.
+
+        Parameters
+        ----------
+        trainable : bool
+            Whether to count those alone that require gradients.
+        """
+        of_kind(trainable, ["bool"], f"{type(self).__name__}.num_parameters: trainable")
+        return sum(p.size for p in self.parameters() if p.requires_grad or not trainable)
+
+    def astype(self: M, dtype: Any) -> M:
+        """Return a copy whose floating parameters, buffers and other tensors have another dtype.
+
+        This one stays as it is, as an array does. An optimiser is made of the parameters of the copy.
+
+        Parameters
+        ----------
+        dtype : dtype
+            float32 or float64.
+        """
+        found = floating(dtype, f"{type(self).__name__}.astype: dtype")
+        twin = copy.deepcopy(self)
+        for t in twin.tensors(Tensor):
+            if t.dtype.kind == "f" and t.dtype != found and t.is_leaf:
+                needs, name, t.grad = t.requires_grad, t.name, None
+                t.array = t.array.astype(found)
+                t.leaf(needs, name)
+        for _, module in twin.named_modules():
+            module.converted(found)
+        return twin
+
+    def converted(self, dtype: np.dtype[Any]) -> None:
+        """Note that the tensors of the module have another dtype now.
+
+        A module that holds a dtype overrides this.
+        """
+
     def train(self, mode: bool = True) -> Module:
         """Switch to training (dropout and the like are active), or with False to evaluation."""
         for _, module in self.named_modules():
@@ -281,6 +322,9 @@ class Module:
     def __repr__(self) -> str:
         inner = [f"{name}={p.dtype}{p.shape}" for name, p in self.named_parameters()]
         return f"{type(self).__name__}({', '.join(inner)})"
+
+
+names.give(Module, names.MODULE)
 
 
 def named_tensors(module: Module) -> dict[str, Tensor]:

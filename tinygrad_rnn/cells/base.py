@@ -59,8 +59,13 @@ class PublishedCell(Cell):
         self.input_size, self.hidden_size = sizes(
             type(self).__name__, input_size=input_size, hidden_size=hidden_size
         )
-        self._rng, self._dtype = init.generator(rng), np.dtype(dtype)
-        self.tiny = float(np.finfo(self._dtype).tiny)  # the smallest number with full precision
+        self._rng = init.generator(rng)
+        self.converted(np.dtype(dtype))
+
+    def converted(self, dtype: np.dtype[Any]) -> None:
+        """See `Module`."""
+        self._dtype = dtype
+        self.tiny = float(np.finfo(dtype).tiny)  # the smallest number with full precision
 
     def initial_state(self, batch_size: int) -> Any:
         """Return zeros as the first state."""

@@ -79,7 +79,16 @@ def _owner(leaf: Leaf) -> Tensor:
 def _primitive(name: str) -> Primitive:
     """Return an operation by its name; some families are loaded when first used."""
     if name not in REGISTRY:
-        from ..ops import determinants, elementary, fourier, special, windows  # noqa: F401  (for the registry)
+        from ..nn import ctc  # noqa: F401  (for the registry)
+        from ..ops import (  # noqa: F401
+            activations,
+            determinants,
+            elementary,
+            fourier,
+            penalties,
+            special,
+            windows,
+        )
     if name not in REGISTRY:
         raise GraphError(
             f"unpickling: no operation named '{name}' is registered; import the module that defines it first"

@@ -16,8 +16,8 @@ from ..core.record import describe
 from ..core.tensor import Tensor, as_array, tensor
 from ..module import Module
 from ..ops.elementwise import relu, where
+from ..ops.pooling import max_pool2d
 from ..ops.shaping import reshape
-from ..ops.windows import max_pool2d
 from .convolution import Conv2d
 from .layers import Linear
 from .recurrent import LSTM

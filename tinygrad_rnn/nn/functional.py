@@ -1,169 +1,21 @@
-"""Losses and dropout."""
+"""Functions of which layers are made: dropout, and attention by scaled products."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..core.errors import ShapeError
-from ..core.tensor import Tensor, tensor
-from ..ops.along import log_softmax
-from ..ops.checks import array, flag, number
+from ..core.errors import DtypeError, ShapeError
+from ..core.record import describe
+from ..core.tensor import Tensor
+from ..ops.along import softmax
+from ..ops.checks import flag, number
 from ..ops.define import operand
-from ..ops.elementwise import isfinite, logical_and, logical_or, softplus, where
-from ..ops.reductions import all
-from ..ops.taking import integers, take, take_along_axis, within
+from ..ops.elementwise import logical_and, where
+from ..ops.linear import matmul
 from .masks import drawing, floating
-
-
-def mse_loss(prediction: Any, target: Any) -> Any:
-    """Return the mean of the squared differences; the shapes must be equal.
-
-    Raises
-    ------
-    ShapeError
-        If they differ: broadcasting here is nearly always a mistake.
-    """
-    prediction, target = (
-        _tensor("mse_loss: prediction", prediction),
-        _array("mse_loss: target", target),
-    )
-    if tuple(prediction.shape) != tuple(target.shape):
-        raise ShapeError(
-            f"mse_loss: prediction has shape {tuple(prediction.shape)}, target {tuple(target.shape)}; expected equal shapes"
-        )
-    _some("mse_loss", prediction)
-    difference = prediction - target
-    return (difference * difference).mean()
-
-
-def cross_entropy(logits: Any, targets: Any, mask: Any = None) -> Any:
-    """Return the mean negative log-likelihood of integer classes, in nats.
-
-    Parameters
-    ----------
-    logits : Tensor, shape (..., classes)
-        What the softmax makes probabilities of.
-    targets : integer Tensor or array, shape (...)
-        The true classes.
-    mask : array, shape (...), optional
-        The weight of each position, at least 0: the loss is sum(mask * values) / sum(mask), so with
-        zeros and ones the mean over the ones. Where it is 0, logits and targets may be anything,
-        nan and inf too: they add 0 to the loss and get the gradient 0.
-    """
-    logits, targets = (
-        _tensor("cross_entropy: logits", logits),
-        integers(targets, "cross_entropy: targets"),
-    )
-    if not logits.ndim or tuple(targets.shape) != tuple(logits.shape[:-1]):
-        raise ShapeError(
-            f"cross_entropy: logits have shape {tuple(logits.shape)}, so targets need {tuple(logits.shape[:-1])}; found {tuple(targets.shape)}"
-        )
-    _some("cross_entropy", targets)
-    classes = logits.shape[-1]
-    weights = None if mask is None else _weights("cross_entropy", mask, targets.shape)
-    if weights is not None:
-        counts = weights != 0
-        if targets.dtype.kind == "i":
-            targets = where(logical_or(counts, targets >= 0), targets, 0)
-        targets = where(logical_or(counts, targets.astype(np.int64) < classes), targets, 0)
-        logits = _sound(logits, counts.reshape((*counts.shape, 1)))
-    targets = within(targets, classes, "cross_entropy: targets", "classes")
-    likelihood = take_along_axis(log_softmax(logits, -1), targets.reshape((*targets.shape, 1)), -1)
-    return -_mean(likelihood.reshape(targets.shape), weights)
-
-
-def bce_with_logits(logits: Any, targets: Any, mask: Any = None) -> Any:
-    """Return the mean binary cross entropy of sigmoid(logits), in nats.
-
-    It neither overflows nor loses small values.
-
-    Parameters
-    ----------
-    logits : Tensor, shape (...)
-        What the sigmoid makes probabilities of.
-    targets : Tensor or array, shape (...)
-        Probabilities of 1: zeros and ones, or anything between.
-    mask : array, shape (...), optional
-        The weight of each position, as in `cross_entropy`: where it is 0, logits and targets may be
-        anything.
-    """
-    logits, targets = (
-        _tensor("bce_with_logits: logits", logits),
-        _array("bce_with_logits: targets", targets),
-    )
-    if tuple(logits.shape) != tuple(targets.shape):
-        raise ShapeError(
-            f"bce_with_logits: logits have shape {tuple(logits.shape)}, targets {tuple(targets.shape)}; expected equal shapes"
-        )
-    _some("bce_with_logits", targets)
-    weights = None if mask is None else _weights("bce_with_logits", mask, targets.shape)
-    if weights is not None:
-        logits, targets = _sound(logits, weights != 0), _sound(targets, weights != 0)
-    return _mean(targets * softplus(-logits) + (1 - targets) * softplus(logits), weights)
-
-
-def _weights(name: str, mask: Any, shape: Any) -> Any:
-    mask = _array(f"{name}: the mask", mask)
-    if tuple(mask.shape) != tuple(shape):
-        raise ShapeError(
-            f"{name}: expected a mask of shape {tuple(shape)}, a weight for each position; found {tuple(mask.shape)}"
-        )
-    known = mask.array if isinstance(mask, Tensor) else mask
-    if isinstance(known, np.ndarray) and not _unknown(mask):
-        if not (np.isfinite(known) & (known >= 0)).all():
-            raise ShapeError(
-                f"{name}: the weights in the mask must be finite numbers of at least 0; found {known.min()} to {known.max()}"
-            )
-        if not known.sum() > 0:
-            raise ShapeError(
-                f"{name}: the weights in the mask add up to {known.sum()}, so there is nothing to take the mean of"
-            )
-    return mask
-
-
-def _unknown(weights: Any) -> bool:
-    return isinstance(weights, Tensor) and weights.unknown
-
-
-def _some(name: str, values: Any) -> None:
-    if not values.size:
-        raise ShapeError(
-            f"{name}: the shape {tuple(values.shape)} holds no numbers, so there is nothing to take the mean of"
-        )
-
-
-def _sound(x: Any, counts: Any) -> Any:
-    """Return x with 0 in place of what is not finite where it does not count.
-
-    The rest stays, though its weight is 0: the gradient by a weight asks for the value there.
-    """
-    return where(logical_or(counts, isfinite(x)), x, 0)
-
-
-def _mean(values: Any, weights: Any) -> Any:
-    if weights is None:
-        return values.mean()
-    total = weights.sum()
-    # while tracing: weights that are none fail in a look-up
-    if _unknown(weights):
-        total = take(
-            total.reshape(1),
-            where(logical_and(total > 0, all(logical_and(weights >= 0, isfinite(weights)))), 0, 1),
-        )
-    return (_sound(values, weights != 0) * weights).sum() / total
-
-
-def _array(what: str, given: Any) -> Any:
-    """Return numbers as a Tensor or an array."""
-    return given if isinstance(given, Tensor) else array(given, what)
-
-
-def _tensor(what: str, given: Any) -> Any:
-    """Return a floating Tensor, or an array as a constant."""
-    found = _array(what, given)
-    return found if isinstance(found, Tensor) else tensor(found)
+from .weighting import of_known
 
 
 def dropout(x: Any, p: float, *, training: bool = True, rng: Any = None) -> Any:
@@ -193,3 +45,107 @@ def dropout(x: Any, p: float, *, training: bool = True, rng: Any = None) -> Any:
         lambda made, shape: (made.random(shape) >= p).astype(dtype) / np.asarray(1 - p, dtype),
     )
     return x * mask
+
+
+def scaled_dot_product_attention(
+    query: Any,
+    key: Any,
+    value: Any,
+    mask: Any = None,
+    *,
+    dropout_p: float = 0.0,
+    is_causal: bool = False,
+    scale: float | None = None,
+    rng: Any = None,
+) -> Any:
+    """Return for each query the mean of the values, weighted by softmax(query . key * scale).
+
+    Vaswani et al. 2017.
+
+    Parameters
+    ----------
+    query : Tensor, shape (..., queries, features)
+    key : Tensor, shape (..., places, features)
+    value : Tensor, shape (..., places, values)
+    mask : bool array, or floating, optional
+        Of a shape that broadcasts to (..., queries, places): true where a query may look, or what is
+        added to the scores.
+    dropout_p : float
+        The share of the weights that are zeroed, in [0, 1); give 0 in evaluation.
+    is_causal : bool
+        Whether query i looks at the places 0 to i alone.
+    scale : float, optional
+        By default 1 / sqrt(features).
+    rng : numpy Generator or int, optional
+        Where the mask of the dropout comes from.
+
+    Returns
+    -------
+    Tensor, shape (..., queries, values)
+    """
+    name = "scaled_dot_product_attention"
+    weights, value = attention_weights(name, query, key, value, mask, is_causal, scale)
+    return matmul(
+        dropout(weights, number(dropout_p, f"{name}: dropout_p", "[0, 1)"), rng=rng), value
+    )
+
+
+def attention_weights(
+    name: str, query: Any, key: Any, value: Any, mask: Any, is_causal: Any, scale: Any
+) -> tuple[Any, Any]:
+    """Return the weights (..., queries, places) of scaled products, and the values.
+
+    The parameters are those of `scaled_dot_product_attention`; `name` is for messages.
+    """
+    query, key, value = (
+        operand(x, f"{name}: {what}")
+        for what, x in (("query", query), ("key", key), ("value", value))
+    )
+    if (
+        min(query.ndim, key.ndim, value.ndim) < 2
+        or query.shape[-1] != key.shape[-1]
+        or key.shape[-2] != value.shape[-2]
+    ):
+        raise ShapeError(
+            f"{name}: expected a query (..., queries, features), keys (..., places, features) and values (..., places, values); found "
+            f"{describe(query)}, {describe(key)} and {describe(value)}"
+        )
+    features, shape = query.shape[-1], (query.shape[-2], key.shape[-2])
+    factor = features**-0.5 if scale is None else number(scale, f"{name}: scale", "(0, inf)")
+    scores = matmul(query * factor, key.swapaxes(-1, -2))
+    allowed = None
+    if flag(is_causal, f"{name}: is_causal"):
+        allowed = np.arange(shape[0])[:, None] >= np.arange(shape[1])
+    if mask is not None:
+        mask = operand(mask, f"{name}: mask")
+        fits = len(mask.shape) <= scores.ndim and all(
+            n in (1, m) for n, m in zip(mask.shape[::-1], scores.shape[::-1], strict=False)
+        )
+        if mask.dtype.kind not in "bf":
+            raise DtypeError(
+                f"{name}: expected a mask of bools, true where a query may look, or of what is added to scores; found {describe(mask)}"
+            )
+        if not fits:
+            raise ShapeError(
+                f"{name}: expected a mask that broadcasts to {tuple(scores.shape)}, (..., queries, places); found {describe(mask)}"
+            )
+        if mask.dtype.kind == "f":
+            scores = scores + mask
+        else:
+            allowed = mask if allowed is None else logical_and(mask, allowed)
+    if allowed is not None:
+        known = of_known(allowed)
+        if known is not None and known.size and not known.any(axis=-1).all():
+            raise ShapeError(
+                f"{name}: the mask leaves a query no place to look at; expected at least one for each"
+            )
+        scores = where(allowed, scores, -np.inf)
+    return softmax(scores, -1), value
+
+
+if not TYPE_CHECKING:  # a type checker shall not believe that every name exists
+
+    def __getattr__(name: str) -> Any:
+        raise AttributeError(
+            f"module '{__name__}' has no attribute '{name}'; activations, convolutions and pools are in tg, as tg.relu, and losses in tg.nn, as tg.nn.mse_loss"
+        )

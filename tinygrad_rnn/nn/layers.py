@@ -1,4 +1,4 @@
-"""Layers without time: Linear, Embedding, Dropout."""
+"""Layers without time: Linear, Embedding, Dropout, PReLU."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ import numpy as np
 
 from .. import init
 from ..module import Module, Parameter
-from ..ops.checks import flag, number, sizes
+from ..ops.activations import prelu
+from ..ops.checks import flag, number, size, sizes
 from ..ops.define import operand
 from ..ops.taking import integers, take, within
 from .functional import dropout
@@ -109,3 +110,27 @@ class Dropout(Module):
     def forward(self, x: Any) -> Any:
         """Drop elements of x, of any shape."""
         return dropout(x, self.p, training=self.training, rng=self.rng)
+
+
+class PReLU(Module):
+    """x where x > 0, else weight * x, with a weight that is learnt (He et al. 2015).
+
+    Parameters
+    ----------
+    num_parameters : int
+        1, or a weight for each channel on axis 1.
+    init : float
+        The first value of the weights.
+    dtype : dtype
+        The dtype of the weights.
+    """
+
+    def __init__(
+        self, num_parameters: int = 1, init: float = 0.25, *, dtype: Any = np.float32
+    ) -> None:
+        count = size(num_parameters, "PReLU: num_parameters")
+        self.weight = Parameter(np.full(count, number(init, "PReLU: init"), dtype))
+
+    def forward(self, x: Any) -> Any:
+        """Map x of any shape; with several weights (batch, channels, ...)."""
+        return prelu(x, self.weight)

@@ -1,4 +1,4 @@
-"""Layers that bring activations to mean 0 and variance 1: LayerNorm, BatchNorm."""
+"""Layers that bring activations to one scale: LayerNorm, RMSNorm, GroupNorm, BatchNorm."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ..core.primitive import Spec
 from ..core.tape import context
 from ..core.tensor import Tensor
 from ..module import Buffer, Module, Parameter
-from ..ops.checks import size
+from ..ops.checks import size, sizes
 from ..ops.define import operand
 from ..ops.elementwise import sqrt, square
 from ..recurrent.context import sequence_context
@@ -50,33 +50,137 @@ class LayerNorm(Module):
         *,
         dtype: Any = np.float32,
     ) -> None:
-        shape = (
-            tuple(normalized_shape)
-            if isinstance(normalized_shape, (tuple, list))
-            else (normalized_shape,)
-        )
-        if not shape or not all(
-            isinstance(n, (int, np.integer)) and not isinstance(n, bool) and n >= 1 for n in shape
-        ):
-            raise ShapeError(
-                f"LayerNorm: normalized_shape must be one or more sizes of at least 1; found {normalized_shape!r}"
-            )
+        shape = _last_axes("LayerNorm", normalized_shape)
         self.normalized_shape, self.eps = shape, _positive("LayerNorm", eps)
         self.weight = Parameter(np.ones(shape, dtype)) if elementwise_affine else None
         self.bias = Parameter(np.zeros(shape, dtype)) if elementwise_affine and bias else None
 
     def forward(self, x: Any) -> Any:
         """Normalise x of shape (..., *normalized_shape); the shape stays."""
-        x, count = operand(x, "LayerNorm"), len(self.normalized_shape)
-        if tuple(x.shape[-count:]) != self.normalized_shape:
-            raise ShapeError(
-                f"LayerNorm: expected the last axes to be {self.normalized_shape}; found shape {tuple(x.shape)}"
-            )
-        axes = tuple(range(-count, 0))
+        x, axes = _ending(self, x)
         centred = x - x.mean(axis=axes, keepdims=True)
         y = centred / sqrt(square(centred).mean(axis=axes, keepdims=True) + self.eps)
         y = y if self.weight is None else y * self.weight
         return y if self.bias is None else y + self.bias
+
+
+class RMSNorm(Module):
+    """Each example divided by the root of the mean of its squares over its last axes, then scaled.
+
+    Zhang and Sennrich 2019. y = weight * x / sqrt(mean(x * x) + eps).
+
+    Parameters
+    ----------
+    normalized_shape : int or tuple of int
+        Sizes of the last axes, over which the mean is taken.
+    eps : float, optional
+        Keeps the division finite; by default the distance from 1 to the next number of the dtype of
+        x, as in PyTorch.
+    elementwise_affine : bool
+        Whether there is a weight (1 at first) of shape `normalized_shape`.
+    dtype : dtype
+        The dtype of the weight.
+    """
+
+    def __init__(
+        self,
+        normalized_shape: Any,
+        eps: float | None = None,
+        elementwise_affine: bool = True,
+        *,
+        dtype: Any = np.float32,
+    ) -> None:
+        self.normalized_shape = _last_axes("RMSNorm", normalized_shape)
+        self.eps = None if eps is None else _positive("RMSNorm", eps)
+        self.weight = (
+            Parameter(np.ones(self.normalized_shape, dtype)) if elementwise_affine else None
+        )
+
+    def forward(self, x: Any) -> Any:
+        """Normalise x of shape (..., *normalized_shape); the shape stays."""
+        x, axes = _ending(self, x)
+        eps = float(np.finfo(x.dtype).eps) if self.eps is None else self.eps
+        y = x / sqrt(square(x).mean(axis=axes, keepdims=True) + eps)
+        return y if self.weight is None else y * self.weight
+
+
+class GroupNorm(Module):
+    """Groups of channels of each example brought to mean 0 and variance 1, then scaled and shifted.
+
+    Wu and He 2018. With one group all channels share mean and variance; with as many groups as
+    channels each has its own (instance normalisation).
+
+    Parameters
+    ----------
+    num_groups, num_channels : int
+        Into how many groups how many channels, on axis 1, are cut.
+    eps : float
+        Keeps the division finite.
+    affine : bool
+        Whether there are a weight (1 at first) and a bias (0 at first), both of shape
+        (num_channels,).
+    dtype : dtype
+        The dtype of the parameters.
+    """
+
+    def __init__(
+        self,
+        num_groups: int,
+        num_channels: int,
+        eps: float = 1e-5,
+        affine: bool = True,
+        *,
+        dtype: Any = np.float32,
+    ) -> None:
+        self.num_groups, self.num_channels = sizes(
+            "GroupNorm", num_groups=num_groups, num_channels=num_channels
+        )
+        if num_channels % num_groups:
+            raise ShapeError(
+                f"GroupNorm: num_groups must divide the channels; found {num_groups} for {num_channels}"
+            )
+        self.eps = _positive("GroupNorm", eps)
+        self.weight = Parameter(np.ones(num_channels, dtype)) if affine else None
+        self.bias = Parameter(np.zeros(num_channels, dtype)) if affine else None
+
+    def forward(self, x: Any) -> Any:
+        """Normalise x of shape (batch, num_channels, ...); the shape stays."""
+        x = operand(x, "GroupNorm")
+        if x.ndim < 2 or x.shape[1] != self.num_channels:
+            raise ShapeError(
+                f"GroupNorm: expected 2 axes or more, the second of size {self.num_channels}; found shape {tuple(x.shape)}"
+            )
+        shape = tuple(x.shape)
+        each = self.num_channels // self.num_groups * math.prod(shape[2:])
+        groups = x.reshape((shape[0], self.num_groups, each))
+        centred = groups - groups.mean(axis=-1, keepdims=True)
+        y = centred / sqrt(square(centred).mean(axis=-1, keepdims=True) + self.eps)
+        y, channels = y.reshape(shape), (self.num_channels, *[1] * (len(shape) - 2))
+        y = y if self.weight is None else y * self.weight.reshape(channels)
+        return y if self.bias is None else y + self.bias.reshape(channels)
+
+
+def _last_axes(name: str, given: Any) -> tuple[int, ...]:
+    """Return one or more sizes as a tuple."""
+    shape = tuple(given) if isinstance(given, (tuple, list)) else (given,)
+    if not shape or not all(
+        isinstance(n, (int, np.integer)) and not isinstance(n, bool) and n >= 1 for n in shape
+    ):
+        raise ShapeError(
+            f"{name}: normalized_shape must be one or more sizes of at least 1; found {given!r}"
+        )
+    return shape
+
+
+def _ending(layer: Any, x: Any) -> tuple[Any, tuple[int, ...]]:
+    """Return x, whose last axes are those of the layer, and these axes."""
+    name, shape = type(layer).__name__, layer.normalized_shape
+    x = operand(x, name)
+    if tuple(x.shape[-len(shape) :]) != shape:
+        raise ShapeError(
+            f"{name}: expected the last axes to be {shape}; found shape {tuple(x.shape)}"
+        )
+    return x, tuple(range(-len(shape), 0))
 
 
 class BatchNorm(Module):

@@ -189,7 +189,7 @@ _TAKEN: dict[Any, tuple[Callable[..., Any], str, str]] = {
     np.squeeze: (shaping.squeeze, "a", "axis"),
     np.flip: (shifting.flip, "m", "axis"),
     np.roll: (shifting.roll, "a", "shift axis"),
-    np.pad: (shifting.pad, "array", "pad_width [mode=constant] constant_values:value"),
+    np.pad: (later("padding", "pad"), "array", "pad_width mode constant_values:value"),
     np.reshape: (shaping.reshape, "a shape", "[order=C] [copy]"),
     np.transpose: (lambda x, axes=None: shaping.transpose(x, axes), "a", "axes"),
     np.swapaxes: (shaping.swapaxes, "a axis1 axis2", ""),

@@ -26,6 +26,7 @@ from . import (
     shifting,
     taking,
 )
+from .names import TENSOR, give
 from .weak import Weak, passing
 
 
@@ -156,6 +157,7 @@ METHODS: dict[str, Any] = {
     "all": reductions.all,
 }
 attach(Tensor, **METHODS)
+give(Tensor, TENSOR)
 
 attach(
     Weak,

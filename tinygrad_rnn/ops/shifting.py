@@ -77,7 +77,7 @@ def roll(x: Any, *, shift: Any, axis: Any = None) -> Any:
     return np.roll(x, shift, axis)
 
 
-def _pairs(pad_width: Any, ndim: int) -> list[tuple[int, int]]:
+def pairs_of(pad_width: Any, ndim: int) -> list[tuple[int, int]]:
     """Return for each axis how much is put before and after it."""
     try:
         given = np.asarray(pad_width)
@@ -91,7 +91,7 @@ def _pairs(pad_width: Any, ndim: int) -> list[tuple[int, int]]:
 
 
 def _pad_shape(x: Any, *, pad_width: Any, value: float = 0.0) -> Spec:
-    pairs = _pairs(pad_width, x.ndim)
+    pairs = pairs_of(pad_width, x.ndim)
     if any(n < 0 for pair in pairs for n in pair):
         raise ShapeError(f"pad_width {pad_width} has a negative entry")
     return Spec([n + a + b for n, (a, b) in zip(x.shape, pairs, strict=True)], x.dtype)
@@ -102,7 +102,7 @@ def _pad_rule(g: Any, like_x: Any, pad_width: Any) -> Any:
         tuple(
             [
                 slice(a, a + n)
-                for n, (a, _) in zip(like_x.shape, _pairs(pad_width, like_x.ndim), strict=True)
+                for n, (a, _) in zip(like_x.shape, pairs_of(pad_width, like_x.ndim), strict=True)
             ]
         )
     ]
@@ -113,7 +113,7 @@ def _pad_pieces(
 ) -> tuple[Piece, ...] | None:
     if params["value"]:
         return None
-    pairs = _pairs(params["pad_width"], len(shape))
+    pairs = pairs_of(params["pad_width"], len(shape))
     box = tuple(
         [
             (a, a + known_size(n)) if a or b else None
@@ -152,7 +152,7 @@ def pad(x: Any, *, pad_width: Any, value: Any = 0.0) -> Any:
     if not isinstance(value, (int, float, np.integer, np.floating)):
         raise TinygradError(f"pad: value must be a number; found {shown(value)}")
     return (
-        np.array(x) if not x.ndim else np.pad(x, _pairs(pad_width, x.ndim), constant_values=value)
+        np.array(x) if not x.ndim else np.pad(x, pairs_of(pad_width, x.ndim), constant_values=value)
     )
 
 

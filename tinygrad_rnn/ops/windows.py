@@ -1,4 +1,4 @@
-"""Sliding windows, and what is made of them: convolution and pooling."""
+"""Sliding windows, and convolution, which is made of them."""
 
 from __future__ import annotations
 
@@ -9,17 +9,14 @@ from typing import Any
 
 import numpy as np
 
-from ..core.errors import DtypeError, ShapeError
+from ..core.errors import ShapeError
 from ..core.primitive import Spec
 from ..core.record import apply
-from .checks import flag
+from .checks import shown
 from .define import operand, primitive
 from .facts import Gather, Scatter
 from .linear import matmul
-from .reductions import argmax
-from .shaping import expand_dims, squeeze
 from .shifting import pad
-from .taking import take_along_axis
 from .views import Axis, Size, View
 
 # --- windows and their transpose -----------------------------------------------------------------
@@ -237,8 +234,10 @@ def conv1d(
     bias : Tensor, shape (out_channels,), optional
     stride, dilation : int
         As in `windows`.
-    padding : int
-        Zeros at both ends. For a border on one side alone (a causal convolution) use `pad` first.
+    padding : int, ((before, after),), "same" or "valid"
+        Zeros at both ends, or a pair of numbers of them: ``((2, 0),)`` is causal for a size of 3. "same":
+        as many as leave the length as it is, for a stride of 1; "valid": none. Other borders than
+        zeros are put around by `pad`.
     groups : int
         The channels are cut into so many groups, each convolved by itself; as many as channels:
         depthwise.
@@ -267,7 +266,8 @@ def conv2d(
     x : Tensor, shape (batch, in_channels, height, width)
     weight : Tensor, shape (out_channels, in_channels / groups, rows, columns)
     bias : Tensor, shape (out_channels,), optional
-    stride, padding, dilation : int or (int, int)
+    stride, dilation : int or (int, int)
+    padding : int, (int, int), a pair (before, after) for each axis, "same" or "valid"
     groups : int
         See `conv1d`.
 
@@ -304,6 +304,7 @@ def _convolution(
         )
     (groups,) = settings_of(name, 1, groups=groups)["groups"]
     (batch, channels), (out, inner), size = x.shape[:2], weight.shape[:2], tuple(weight.shape[2:])
+    widths = borders_of(name, padding, size, stride, dilation)
     if channels != inner * groups:
         raise ShapeError(
             f"{name}: x has {channels} channels, the weight is for {inner} in each of {groups} group(s), so for {inner * groups}; "
@@ -315,9 +316,7 @@ def _convolution(
         )
     if bias is not None and tuple(bias.shape) != (out,):
         raise ShapeError(f"{name}: expected a bias of shape ({out},); found {tuple(bias.shape)}")
-    parts = _fitting(
-        name, x, _border(name, k, x, padding), size=size, stride=stride, dilation=dilation
-    )
+    parts = fitting(name, x, bordered(x, widths), size=size, stride=stride, dilation=dilation)
     positions = tuple(parts.shape[2 : 2 + k])
     columns = parts.transpose((1, *range(2 + k, 2 + 2 * k), 0, *range(2, 2 + k))).reshape(
         (channels * math.prod(size), -1)
@@ -333,16 +332,38 @@ def _convolution(
     return y if bias is None else y + bias.reshape((out, *[1] * k))
 
 
-def _border(name: str, k: int, x: Any, padding: Any, value: float = 0.0) -> Any:
-    widths = settings_of(name, k, least=0, padding=padding)["padding"]
-    return (
-        pad(x, ((0, 0),) * (x.ndim - k) + tuple([(p, p) for p in widths]), value)
-        if any(widths)
-        else x
-    )
+def borders_of(
+    name: str, padding: Any, size: tuple[int, ...], stride: Any, dilation: Any
+) -> tuple[tuple[int, int], ...]:
+    """Return how much is put before and after each of the axes of windows."""
+    k = len(size)
+    if isinstance(padding, str):
+        steps = settings_of(name, k, stride=stride, dilation=dilation)
+        if padding == "valid":
+            return ((0, 0),) * k
+        if padding != "same" or any(n != 1 for n in steps["stride"]):
+            raise ShapeError(
+                f"{name}: padding must be numbers, 'valid', or 'same' with a stride of 1; found {padding!r} and stride {shown(stride)}"
+            )
+        spans = [d * (n - 1) for n, d in zip(size, steps["dilation"], strict=True)]
+        return tuple([(n // 2, n - n // 2) for n in spans])
+    if isinstance(padding, (tuple, list)) and any(isinstance(p, (tuple, list)) for p in padding):
+        pairs = [settings_of(name, 2, least=0, padding=p)["padding"] for p in padding]
+        if len(pairs) != k:
+            raise ShapeError(
+                f"{name}: expected {k} pair(s) of padding, (before, after) for each axis; found {padding!r}"
+            )
+        return tuple([(a, b) for a, b in pairs])
+    return tuple([(p, p) for p in settings_of(name, k, least=0, padding=padding)["padding"]])
 
 
-def _fitting(name: str, x: Any, padded: Any, **settings: Any) -> Any:
+def bordered(x: Any, widths: Any, value: float = 0.0) -> Any:
+    """Return x with a border of a constant on its last axes."""
+    around = ((0, 0),) * (x.ndim - len(widths)) + tuple(widths)
+    return pad(x, around, value) if any(map(any, widths)) else x
+
+
+def fitting(name: str, x: Any, padded: Any, **settings: Any) -> Any:
     """Return the windows of x after padding.
 
     An error names the operation that was called and the shape that it was given.
@@ -354,125 +375,3 @@ def _fitting(name: str, x: Any, padded: Any, **settings: Any) -> Any:
         given = "" if padded is x else f" (shape {tuple(x.shape)} before padding)"
         raise ShapeError(f"{name}: {error}{given}") from None
     return windows(padded, **settings)
-
-
-# --- pooling ------------------------------------------------------------------------------------
-
-
-def max_pool1d(x: Any, size: Any, stride: Any = None, padding: Any = 0, dilation: Any = 1) -> Any:
-    """Return the largest element of each window along the last axis.
-
-    Of several, the first gets the gradient, as in PyTorch.
-
-    Parameters
-    ----------
-    x : Tensor, shape (batch, channels, length)
-    size : int
-    stride : int, optional
-        The size by default: windows that do not overlap.
-    padding : int
-        Places at both ends that are never the largest; at most half the size.
-    dilation : int
-
-    Returns
-    -------
-    Tensor, shape (batch, channels, (length + 2 * padding - dilation * (size - 1) - 1) // stride +
-    1)
-    """
-    return _max_pool("max_pool1d", 1, x, size, stride, padding, dilation)
-
-
-def max_pool2d(x: Any, size: Any, stride: Any = None, padding: Any = 0, dilation: Any = 1) -> Any:
-    """Return the largest element of each window over height and width.
-
-    Parameters
-    ----------
-    x : Tensor, shape (batch, channels, height, width)
-    size, stride, padding, dilation : int or (int, int)
-        See `max_pool1d`.
-    """
-    return _max_pool("max_pool2d", 2, x, size, stride, padding, dilation)
-
-
-def avg_pool1d(
-    x: Any, size: Any, stride: Any = None, padding: Any = 0, count_include_pad: bool = True
-) -> Any:
-    """Return the mean of each window along the last axis.
-
-    Parameters
-    ----------
-    x : Tensor, shape (batch, channels, length)
-    size : int
-    stride : int, optional
-        The size by default: windows that do not overlap.
-    padding : int
-        Zeros at both ends; at most half the size.
-    count_include_pad : bool
-        Whether these zeros count (as in PyTorch they do by default); if not, the mean is over the
-        elements of x alone.
-
-    Returns
-    -------
-    Tensor, shape (batch, channels, (length + 2 * padding - size) // stride + 1)
-    """
-    return _avg_pool("avg_pool1d", 1, x, size, stride, padding, count_include_pad)
-
-
-def avg_pool2d(
-    x: Any, size: Any, stride: Any = None, padding: Any = 0, count_include_pad: bool = True
-) -> Any:
-    """Return the mean of each window over height and width.
-
-    Parameters
-    ----------
-    x : Tensor, shape (batch, channels, height, width)
-    size, stride, padding : int or (int, int)
-    count_include_pad : bool
-        See `avg_pool1d`.
-    """
-    return _avg_pool("avg_pool2d", 2, x, size, stride, padding, count_include_pad)
-
-
-def _pools(
-    name: str, k: int, x: Any, size: Any, stride: Any, padding: Any, dilation: Any, border: float
-) -> tuple[Any, tuple[int, ...]]:
-    """Return the windows of x, with all elements of each on the last axis, and their size."""
-    x = operand(x, name)
-    if x.ndim != k + 2:
-        axes = "length" if k == 1 else "height, width"
-        raise ShapeError(
-            f"{name}: expected x of shape (batch, channels, {axes}); found {tuple(x.shape)}"
-        )
-    size = settings_of(name, k, size=size)["size"]
-    widths = settings_of(name, k, least=0, padding=padding)["padding"]
-    if any(p > n // 2 for p, n in zip(widths, size, strict=True)):
-        raise ShapeError(
-            f"{name}: padding {widths} is more than half of size {size}, so a window might lie on padding alone"
-        )
-    padded = _border(name, k, x, padding, border)
-    parts = _fitting(
-        name, x, padded, size=size, stride=size if stride is None else stride, dilation=dilation
-    )
-    return parts.reshape((*parts.shape[: 2 + k], math.prod(size))), size
-
-
-def _max_pool(
-    name: str, k: int, x: Any, size: Any, stride: Any, padding: Any, dilation: Any
-) -> Any:
-    x = operand(x, name)
-    if x.dtype.kind != "f":
-        raise DtypeError(f"{name}: expected floating numbers; found {x.dtype}")
-    parts, _ = _pools(name, k, x, size, stride, padding, dilation, -math.inf)
-    first = expand_dims(argmax(parts, -1), -1)
-    return squeeze(take_along_axis(parts, first, -1), -1)
-
-
-def _avg_pool(
-    name: str, k: int, x: Any, size: Any, stride: Any, padding: Any, count_include_pad: bool
-) -> Any:
-    parts, size = _pools(name, k, x, size, stride, padding, 1, 0.0)
-    if flag(count_include_pad, f"{name}: count_include_pad"):
-        return parts.mean(axis=-1)
-    inside = np.ones((1, 1, *x.shape[2:]), x.dtype)
-    counts = _pools(name, k, inside, size, stride, padding, 1, 0.0)[0].sum(axis=-1)
-    return parts.sum(axis=-1) / counts

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 from .clipping import clip_grad_norm, clip_grad_value
 from .optimizer import Optimizer
-from .rules import SGD, Adagrad, Adam, AdamW, RMSprop
+from .rules import SGD, Adagrad, Adam, AdamW, Lion, NAdam, RAdam, RMSprop
 from .schedules import (
     ReduceOnPlateau,
     Schedule,
@@ -19,7 +19,10 @@ __all__ = [
     "Adagrad",
     "Adam",
     "AdamW",
+    "Lion",
+    "NAdam",
     "Optimizer",
+    "RAdam",
     "RMSprop",
     "ReduceOnPlateau",
     "Schedule",

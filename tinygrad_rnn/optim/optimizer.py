@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import itertools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from operator import is_
 from typing import Any
 
@@ -15,9 +15,11 @@ from ..core.primitive import Array
 from ..core.tape import Where, caller
 from ..core.tensor import Tensor
 from ..kernels import runtime
+from ..ops import names
 from ..ops.assignment import give
 from ..ops.postponed import postponed
 from .given import AMOUNT, Number, check_entries, entry, gradient_of, tensors_of
+from .groups import Group, Rate, groups_in, made, members, remembering
 from .reading import Loops
 from .update import KEPT, Update
 
@@ -39,10 +41,14 @@ class Optimizer:
 
     Parameters
     ----------
-    parameters : iterable of Tensor
-        Leaf tensors that require gradients, each once.
+    parameters : iterable of Tensor, or list of dict
+        Leaf tensors that require gradients, each once. Or groups of them with settings of their own,
+        ``[{"params": a.parameters()}, {"params": b.parameters(), "lr": 0.01}]``; what a group does
+        not say is as for all.
     lr : float
-        The learning rate, at least 0.
+        The learning rate, at least 0. Where it is set later, the rates of groups that have their own
+        follow in proportion. Other settings that are set later count for the groups that have none of
+        their own.
     weight_decay : float
         What share of a parameter is added to its gradient, or, in a rule with `decoupled`, what
         share times lr the parameter loses at each step.
@@ -54,19 +60,35 @@ class Optimizer:
         The arrays that are kept between steps, by their names; one for each parameter.
     steps : list of int
         How often each parameter was updated.
+    groups : list of Group
+        The groups, if there are any; the settings of one are its attributes.
     """
 
     elementwise = False  # whether each element of a parameter is changed by itself
     decoupled = False  # whether weight decay is a step of its own, not a part of the gradient
-    lr = Number(AMOUNT)
+    lr = Rate(AMOUNT)
     weight_decay = Number(AMOUNT)
 
-    def __init__(self, parameters: Iterable[Tensor], lr: float, weight_decay: float = 0.0) -> None:
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Let a rule remember its settings, with which the rules of groups are made."""
+        super().__init_subclass__(**kwargs)
+        if "__init__" in vars(cls):
+            cls.__init__ = remembering(cls.__init__)  # type: ignore[method-assign]
+
+    @remembering
+    def __init__(self, parameters: Any, lr: float, weight_decay: float = 0.0) -> None:
+        call = vars(self).pop("_call")
         if isinstance(parameters, Tensor):
             raise TinygradError(
                 f"the optimiser needs parameters, such as module.parameters(); found one {type(parameters).__name__}"
             )
-        self.parameters = tensors_of("the optimiser", parameters)
+        groups = groups_in(parameters)
+        each = [] if groups is None else members(groups)
+        self.parameters = (
+            tensors_of("the optimiser", parameters)
+            if groups is None
+            else [p for g in each for p in g]
+        )
         self.lr, self.weight_decay = lr, weight_decay
         self.state: dict[str, list[Array]] = {}
         self.steps = [0] * len(self.parameters)  # how often each parameter was updated
@@ -81,6 +103,13 @@ class Optimizer:
             raise TinygradError(
                 "the optimiser was given a parameter twice; it would be changed twice in every step"
             )
+        self._groups: list[Group] = [] if groups is None else made(self, groups, each, call)
+        self._of = [group.rule for group in self._groups for _ in group.parameters]
+
+    @property
+    def groups(self) -> list[Group]:
+        """The groups, if there are any."""
+        return list(self._groups)
 
     def buffers(self) -> tuple[str, ...]:
         """Return the names of the arrays that are kept for each parameter between steps."""
@@ -91,7 +120,17 @@ class Optimizer:
         for p in self.parameters:
             p.grad = None
 
-    @postponed(lambda self: [*self.parameters, self])
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Set an attribute; a setting also for the groups that do not have their own."""
+        object.__setattr__(self, name, value)
+        for group in vars(self).get("_groups", ()):
+            group.share(name, value)
+
+    def _rule(self, place: int) -> Optimizer:
+        """Return whose settings count for a parameter."""
+        return self._of[place] if self._of else self
+
+    @postponed(lambda self: [*self.parameters, self, *self._of])
     def step(self) -> None:
         """Update every parameter that has a gradient.
 
@@ -106,12 +145,16 @@ class Optimizer:
             if p.grad is not None:
                 g = gradient_of(what, p)
                 together = self.elementwise and g.size <= SMALL
-                groups.setdefault((g.dtype, self.steps[i]) if together else i, {})[i] = g
-        for name in self.buffers() if groups else ():
+                alike = (g.dtype, self.steps[i], id(self._rule(i)))
+                groups.setdefault(alike if together else i, {})[i] = g
+        for name in self._rule(0).buffers() if groups else ():
             if name not in self.state:
                 self.state[name] = [np.zeros(p.shape, p.dtype) for p in self.parameters]
         # all is computed before anything is set
-        found = [(list(g), *self._changed(list(g), list(g.values()))) for g in groups.values()]
+        found = [
+            (list(g), *self._rule(next(iter(g)))._changed(list(g), list(g.values())))
+            for g in groups.values()
+        ]
         for places, values, buffers in found:
             for k, i in enumerate(places):
                 self.steps[i] += 1
@@ -127,13 +170,14 @@ class Optimizer:
         gradients : sequence of array or None
             One for each parameter, in the order of `parameters`; None where there is none.
         """
-        probe = copy.copy(self)  # with vectors of its own
-        probe.state = {
+        state = {
             name: self.state.get(name) or [np.zeros(p.shape, p.dtype) for p in self.parameters]
-            for name in self.buffers()
+            for name in self._rule(0).buffers()
         }
         found: list[Array | None] = []
         for i, (p, g) in enumerate(zip(self.parameters, gradients, strict=True)):
+            probe = copy.copy(self._rule(i))  # with vectors of its own
+            probe.state = state
             values = None if g is None else probe._changed([i], [np.asarray(g, p.dtype)])[0]
             found.append(None if values is None else values[0] - p.array)
         return found
@@ -188,7 +232,10 @@ class Optimizer:
 
     def _compiled(self, numbers: int, arrays: int, value: Array) -> Update | None:
         """Return the update as one loop, for the settings as they are; None where NumPy does it."""
-        if not self.elementwise or (value.size < LARGE and not runtime.is_in_use()):
+        # of groups each has a rule of its own
+        if self.groups or not self.elementwise:
+            return None
+        if value.size < LARGE and not runtime.is_in_use():
             return None
         if runtime.raising() or not runtime.available():
             return None
@@ -227,16 +274,18 @@ class Optimizer:
         return {**vars(self), "_vectors": {}, "_updates": {}}
 
     def state_dict(self) -> dict[str, Any]:
-        """Return copies of the buffers and the numbers of steps, for a checkpoint.
+        """Return copies of the buffers, the numbers of steps and the rates, for a checkpoint.
 
-        A buffer has the key ``name.index``.
+        A buffer has the key ``name.index``. The key ``lr`` has the learning rate, and after it those
+        of the groups.
         """
         arrays = {
             f"{name}.{i}": b.copy()
             for name, buffers in self.state.items()
             for i, b in enumerate(buffers)
         }
-        return {**arrays, "steps": np.asarray(self.steps)}
+        rates = [self.lr, *(group.lr for group in self.groups)]
+        return {**arrays, "steps": np.asarray(self.steps), "lr": np.array(rates, np.float64)}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Put back what `state_dict` gave; nothing is changed unless all of it fits this optimiser.
@@ -252,9 +301,15 @@ class Optimizer:
             For names that are missing or unknown, and numbers of steps that are none.
         """
         what, count = f"{type(self).__name__}.load_state_dict", len(self.parameters)
-        begun = isinstance(state, Mapping) and any(name != "steps" for name in state)
-        names = [f"{name}.{i}" for name in self.buffers() for i in range(count)] if begun else []
-        check_entries(what, state, [*names, "steps"])
+        begun = isinstance(state, Mapping) and any(n not in ("steps", "lr") for n in state)
+        kept = self._rule(0).buffers()
+        names = [f"{name}.{i}" for name in kept for i in range(count)] if begun else []
+        check_entries(what, state, [*names, "steps", "lr"])
+        rates = entry(what, state, "lr").astype(np.float64)
+        if rates.shape != (1 + len(self.groups),) or not (np.isfinite(rates) & (rates >= 0)).all():
+            raise ShapeError(
+                f"{what}: 'lr' must be {1 + len(self.groups)} finite number(s) of at least 0, of all and of each group; found {rates.tolist()}"
+            )
         steps = entry(what, state, "steps")
         if steps.shape != (count,):
             raise ShapeError(
@@ -264,12 +319,12 @@ class Optimizer:
             raise TinygradError(
                 f"{what}: 'steps' must be whole numbers of at least 0; found {steps.tolist()}"
             )
-        if not begun and steps.any() and self.buffers():
+        if not begun and steps.any() and kept:
             raise TinygradError(
-                f"{what}: after {steps.max()} steps there must be {', '.join(self.buffers())} of each parameter; found none"
+                f"{what}: after {steps.max()} steps there must be {', '.join(kept)} of each parameter; found none"
             )
         found: dict[str, list[Array]] = {}
-        for name in self.buffers() if begun else ():
+        for name in kept if begun else ():
             for i, p in enumerate(self.parameters):
                 value = entry(what, state, f"{name}.{i}")
                 if value.shape != p.shape:
@@ -285,13 +340,22 @@ class Optimizer:
                         f"{what}: '{name}.{i}' holds sums of squares, of which none is below 0; found {value.min()}"
                     )
                 found.setdefault(name, []).append(value.astype(p.dtype))
-        self.state, self.steps = found, steps.tolist()
+        self.state.clear()  # the rules of groups have the same
+        self.state.update(found)
+        self.steps[:] = steps.tolist()
+        self.lr = float(rates[0])
+        for group, rate in zip(self.groups, rates[1:], strict=True):
+            group.lr = float(rate)
 
     squares: tuple[str, ...] = ()  # which of the buffers cannot be negative
 
     def __repr__(self) -> str:
         numbers = sum(p.size for p in self.parameters)
-        return f"{type(self).__name__}(lr={self.lr:g}, {len(self.parameters)} parameters of {numbers:,} numbers)"
+        inside = f", {len(self.groups)} groups" if self.groups else ""
+        return f"{type(self).__name__}(lr={self.lr:g}, {len(self.parameters)} parameters of {numbers:,} numbers{inside})"
+
+
+names.give(Optimizer, names.OPTIMIZER)
 
 
 class Vector:

@@ -1,4 +1,4 @@
-"""Training rules: SGD, RMSprop, Adagrad, Adam, AdamW."""
+"""Training rules: SGD, RMSprop, Adagrad, Adam and what is made of it, Lion."""
 
 from __future__ import annotations
 
@@ -12,6 +12,15 @@ from ..core.tensor import Tensor
 from ..ops.checks import flag, number, shown
 from .given import AMOUNT, FRACTION, Number
 from .optimizer import Optimizer
+
+
+def _pair(name: str, betas: Any) -> tuple[float, float]:
+    if not isinstance(betas, (tuple, list)) or len(betas) != 2:
+        raise TinygradError(f"{name}: betas must be two numbers; found {shown(betas)}")
+    return (
+        number(betas[0], f"{name}: betas[0]", FRACTION),
+        number(betas[1], f"{name}: betas[1]", FRACTION),
+    )
 
 
 class _WithMomentum(Optimizer):
@@ -221,14 +230,7 @@ class Adam(Optimizer):
         weight_decay: float = 0.0,
     ) -> None:
         super().__init__(parameters, lr, weight_decay)
-        name = type(self).__name__
-        if not isinstance(betas, (tuple, list)) or len(betas) != 2:
-            raise TinygradError(f"{name}: betas must be two numbers; found {shown(betas)}")
-        self.betas = (
-            number(betas[0], f"{name}: betas[0]", FRACTION),
-            number(betas[1], f"{name}: betas[1]", FRACTION),
-        )
-        self.eps = eps
+        self.betas, self.eps = _pair(type(self).__name__, betas), eps
 
     def buffers(self) -> tuple[str, ...]:
         """See `Optimizer`."""
@@ -273,3 +275,179 @@ class AdamW(Adam):
         weight_decay: float = 0.01,
     ) -> None:
         super().__init__(parameters, lr, betas=betas, eps=eps, weight_decay=weight_decay)
+
+
+class _OfEitherDecay(Adam):
+    """Adam that says by a setting whether its weight decay is decoupled."""
+
+    @property
+    def decoupled_weight_decay(self) -> bool:
+        """Whether weight decay is as in `AdamW`."""
+        return self.decoupled
+
+    @decoupled_weight_decay.setter
+    def decoupled_weight_decay(self, value: bool) -> None:
+        self.decoupled = flag(value, f"{type(self).__name__}: decoupled_weight_decay")
+
+
+class NAdam(_OfEitherDecay):
+    """Adam with Nesterov's momentum (Dozat 2016), as in PyTorch.
+
+    The momentum of step t is betas[0] * (1 - 0.96 ** (t * momentum_decay) / 2).
+
+    Parameters
+    ----------
+    parameters, betas, eps
+        As in `Adam`.
+    lr : float
+        The learning rate.
+    weight_decay : float
+        Adds weight_decay * p to the gradient; or, if it is decoupled, lr * weight_decay * p is taken
+        away at each step.
+    momentum_decay : float
+        How soon the momentum grows to betas[0].
+    decoupled_weight_decay : bool
+        Whether weight decay is as in `AdamW`.
+    """
+
+    momentum_decay = Number(AMOUNT)
+
+    def __init__(
+        self,
+        parameters: Iterable[Tensor],
+        lr: float = 0.002,
+        *,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0.0,
+        momentum_decay: float = 0.004,
+        decoupled_weight_decay: bool = False,
+    ) -> None:
+        super().__init__(parameters, lr, betas=betas, eps=eps, weight_decay=weight_decay)
+        self.momentum_decay = momentum_decay
+        self.decoupled_weight_decay = decoupled_weight_decay
+
+    def rates(self, count: int) -> tuple[float, ...]:
+        """See `Optimizer`."""
+        now, then = (self._momentum(t) for t in (count, count + 1))
+        product = self._product(count)
+        return (
+            self.lr * (1 - now) / (1 - product),
+            self.lr * then / (1 - product * then),
+            1 - self.betas[1] ** count,
+        )
+
+    def _momentum(self, count: int) -> float:
+        return self.betas[0] * (1 - 0.5 * float(0.96 ** (count * self.momentum_decay)))
+
+    def _product(self, count: int) -> float:
+        """Return the product of the momenta of all steps so far, going on from the last one known."""
+        known: dict[Any, tuple[int, float]] = vars(self).setdefault("_products", {})
+        key = (self.betas[0], self.momentum_decay)
+        last, product = known.get(key, (0, 1.0))
+        if last > count:
+            last, product = 0, 1.0
+        for t in range(last + 1, count + 1):
+            product *= self._momentum(t)
+        known.clear()
+        known[key] = (count, product)
+        return product
+
+    def change(self, g: Any, rates: Sequence[Any], *buffers: Any) -> tuple[Any, ...]:
+        """See `Optimizer`."""
+        (b1, b2), (first, second) = self.betas, buffers
+        first = b1 * first + (1 - b1) * g
+        second = b2 * second + (1 - b2) * (g * g)
+        size = np.sqrt(second / rates[2]) + self.eps
+        return -(rates[0] * g + rates[1] * first) / size, first, second
+
+
+class RAdam(_OfEitherDecay):
+    """Adam whose first steps do not divide by squares of which there are few (Liu et al. 2020).
+
+    As in PyTorch.
+
+    Parameters
+    ----------
+    parameters, lr, betas, eps
+        As in `Adam`.
+    weight_decay, decoupled_weight_decay
+        As in `NAdam`.
+    """
+
+    def __init__(
+        self,
+        parameters: Iterable[Tensor],
+        lr: float = 0.001,
+        *,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0.0,
+        decoupled_weight_decay: bool = False,
+    ) -> None:
+        super().__init__(parameters, lr, betas=betas, eps=eps, weight_decay=weight_decay)
+        self.decoupled_weight_decay = decoupled_weight_decay
+
+    def rates(self, count: int) -> tuple[float, ...]:
+        """See `Optimizer`.
+
+        The step is divided by rates[1] times the root of the squares, plus rates[2].
+        """
+        b1, b2 = self.betas
+        step, left = self.lr / (1 - b1**count), 1 - b2**count
+        most = 2 / (1 - b2) - 1
+        squares = most - 2 * count * b2**count / left  # of how many there is a mean, about
+        if squares <= 5:
+            return step, 0.0, 1.0
+        share = (squares - 4) * (squares - 2) * most / ((most - 4) * (most - 2) * squares)
+        return float(step * (share * left) ** 0.5), 1.0, self.eps
+
+    def change(self, g: Any, rates: Sequence[Any], *buffers: Any) -> tuple[Any, ...]:
+        """See `Optimizer`."""
+        (b1, b2), (first, second) = self.betas, buffers
+        first = b1 * first + (1 - b1) * g
+        second = b2 * second + (1 - b2) * (g * g)
+        return -rates[0] * first / (rates[1] * np.sqrt(second) + rates[2]), first, second
+
+
+class Lion(Optimizer):
+    """Steps of lr in each element, with the sign of a running mean of the gradient.
+
+    Chen et al. 2023. The steps are as long as the rate, so lr is 3 to 10 times smaller than for Adam,
+    and weight_decay as many times larger.
+
+    Parameters
+    ----------
+    parameters : iterable of Tensor
+        What is trained.
+    lr : float
+        The learning rate.
+    betas : (float, float)
+        In [0, 1): how much of the running mean counts in the sign of a step, and how much of it stays.
+    weight_decay : float
+        How much of a parameter the decay takes away, times lr.
+    """
+
+    elementwise = True
+    decoupled = True
+
+    def __init__(
+        self,
+        parameters: Iterable[Tensor],
+        lr: float = 1e-4,
+        *,
+        betas: tuple[float, float] = (0.9, 0.99),
+        weight_decay: float = 0.0,
+    ) -> None:
+        super().__init__(parameters, lr, weight_decay)
+        self.betas = _pair(type(self).__name__, betas)
+
+    def buffers(self) -> tuple[str, ...]:
+        """See `Optimizer`."""
+        return ("mean",)
+
+    def change(self, g: Any, rates: Sequence[Any], *buffers: Any) -> tuple[Any, ...]:
+        """See `Optimizer`."""
+        (b1, b2), (mean,) = self.betas, buffers
+        step = np.sign(b1 * mean + (1 - b1) * g)
+        return -rates[0] * step, b2 * mean + (1 - b2) * g

@@ -22,7 +22,7 @@ from ..core.tree import detach
 from ..data import Window
 from ..data.passes import Passes
 from ..module import Module
-from ..nn.functional import cross_entropy, mse_loss
+from ..nn.losses import cross_entropy, mse_loss
 from ..optim import ReduceOnPlateau, Schedule, clip_grad_norm
 from ..parallel import DataParallel
 from .characters import evaluating

@@ -15,8 +15,8 @@ from ...core.errors import TinygradError
 from ...core.primitive import Array
 from ...core.tape import no_grad
 from ...module import Module
-from ...nn.functional import cross_entropy
 from ...nn.layers import Linear
+from ...nn.losses import cross_entropy
 from ...recurrent import unroll
 from .epochs import Plan, run_epochs
 from .task import Arm, Result, Run, Task, make_cell

@@ -17,7 +17,7 @@ from ...core.primitive import Array
 from ...core.tape import no_grad
 from ...core.tensor import Tensor
 from ...module import Module, Parameter
-from ...nn.functional import mse_loss
+from ...nn.losses import mse_loss
 from ...ops.elementwise import sigmoid
 from ...ops.shaping import concatenate
 from ...optim import Adam, clip_grad_norm

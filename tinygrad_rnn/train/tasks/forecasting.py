@@ -16,8 +16,8 @@ from ...core.primitive import Array
 from ...core.tape import no_grad
 from ...module import Module
 from ...nn.baselines import LinearAutoregression, WindowMLP
-from ...nn.functional import mse_loss
 from ...nn.layers import Linear
+from ...nn.losses import mse_loss
 from ...ops.shaping import reshape
 from ...optim import Adam, clip_grad_norm
 from .fit import Reader

@@ -17,8 +17,8 @@ from ...module import Module
 from ...nn.attending import AttentionCell
 from ...nn.attention import LuongAttention
 from ...nn.decoding import cut, greedy
-from ...nn.functional import cross_entropy
 from ...nn.layers import Linear
+from ...nn.losses import cross_entropy
 from ...recurrent import unroll
 from .epochs import Plan, run_epochs
 from .task import Arm, Result, Run, Task, make_cell
