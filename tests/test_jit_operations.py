@@ -90,11 +90,13 @@ def shifted(name: str, params: dict[str, Any], shapes: list[tuple[int, ...]]) ->
             if not isinstance(axis, int)
             else axis % rank + 1
         )
+    for axis in {"axis1", "axis2"} & params.keys():
+        out[axis] = params[axis] % (rank + (name == "undiagonal")) + 1
     if name in ("argmax", "argmin") and params.get("axis") is None:
         out["axis"] = 1
     if name in ("reshape", "broadcast_to"):
         out["shape"] = ("B", *params["shape"])
-    if name == "scatter":
+    if name in ("scatter", "undiagonal"):
         out["shape"] = ("B", *params["shape"])
     if name in ("getitem", "scatter", "setitem"):
         index = params["index"]

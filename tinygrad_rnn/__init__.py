@@ -161,6 +161,8 @@ if TYPE_CHECKING:
         unstack,
         vstack,
     )
+    from .ops.contracting import cross, dot, inner, kron, matvec, tensordot, vdot, vecmat
+    from .ops.diagonals import diag, diagonal
     from .ops.elementary import (
         arccos,
         arccosh,
@@ -272,6 +274,7 @@ __all__ = [
     "copysign",
     "cos",
     "cosh",
+    "cross",
     "cummax",
     "cumprod",
     "cumsum",
@@ -279,10 +282,13 @@ __all__ = [
     "data",
     "detach",
     "detect_anomaly",
+    "diag",
     "diagnose",
+    "diagonal",
     "diff",
     "digamma",
     "divide",
+    "dot",
     "draw",
     "dstack",
     "dynamics",
@@ -326,12 +332,14 @@ __all__ = [
     "hypot",
     "index_add",
     "init",
+    "inner",
     "isfinite",
     "isinf",
     "isnan",
     "jacobian",
     "jit",
     "jvp",
+    "kron",
     "leaky_relu",
     "learn",
     "left_shift",
@@ -352,6 +360,7 @@ __all__ = [
     "logical_or",
     "logsumexp",
     "matmul",
+    "matvec",
     "max",
     "max_pool1d",
     "max_pool2d",
@@ -418,6 +427,7 @@ __all__ = [
     "tape",
     "tbptt",
     "tensor",
+    "tensordot",
     "tile",
     "trace",
     "transpose",
@@ -428,6 +438,8 @@ __all__ = [
     "unstack",
     "value_and_grad",
     "var",
+    "vdot",
+    "vecmat",
     "vjp",
     "vstack",
     "where",
@@ -446,6 +458,8 @@ _LAZY = {
         "append array_split atleast_1d atleast_2d atleast_3d column_stack diff dstack flatten "
         "hstack meshgrid moveaxis ravel repeat rot90 tile unstack vstack"
     ),
+    "ops.contracting": "cross dot inner kron matvec tensordot vdot vecmat",
+    "ops.diagonals": "diag diagonal",
     "ops.elementary": (
         "arccos arccosh arcsin arcsinh arctan arctan2 arctanh bitwise_and bitwise_not "
         "bitwise_or bitwise_xor ceil copysign cosh exp2 floor_divide fmax fmin hypot isinf "

@@ -8,6 +8,7 @@ the tensor to an array and cut the tape.
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -81,23 +82,23 @@ def _norm(x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> 
     return reductions.norm(x, axis, keepdims)
 
 
-def dot(a: Any, b: Any) -> Any:
-    """Multiply as ``np.dot`` does, for operands of at most two axes."""
-    left, right = getattr(a, "ndim", 0), getattr(b, "ndim", 0)
-    if left > 2 or right > 2:
-        raise _unknown("dot of more than two axes", "Write it with @ or np.einsum. ")
-    return linear.matmul(a, b) if left and right else a * b
-
-
-def later(name: str) -> Callable[..., Any]:
-    """Return an operation of `elementary`, which is loaded when it is first called."""
+def later(name: str, module: str = "elementary") -> Callable[..., Any]:
+    """Return an operation of a module beside this one, which is loaded when it is first called."""
 
     def call(*args: Any, **kwargs: Any) -> Any:
-        from . import elementary
-
-        return getattr(elementary, name)(*args, **kwargs)
+        return getattr(import_module(f".{module}", __package__), name)(*args, **kwargs)
 
     return call
+
+
+def dot(a: Any, b: Any) -> Any:
+    """Multiply as ``np.dot`` does; the product of matrices, which rules compute, begins at once."""
+    return (
+        linear.matmul(a, b) if getattr(b, "ndim", 0) == 2 == getattr(a, "ndim", 0) else _dot(a, b)
+    )
+
+
+_dot = later("dot", "contracting")
 
 
 def _bitwise(op: Callable[..., Any], name: str) -> Callable[..., Any]:
@@ -128,6 +129,9 @@ _LATER = (
 for _name in _LATER.split():
     UFUNCS[getattr(np, _name)] = later(_name)
 UFUNCS[np.rint] = later("round")
+for _name in ("matvec", "vecmat"):  # which NumPy has since 2.2
+    if hasattr(np, _name):
+        UFUNCS[getattr(np, _name)] = later(_name, "contracting")
 
 
 def _flat(op: Callable[..., Any]) -> Callable[..., Any]:
@@ -140,23 +144,6 @@ def _flat(op: Callable[..., Any]) -> Callable[..., Any]:
     return call
 
 
-def _arranged(name: str) -> Callable[..., Any]:
-    """Return an operation of `arranging`, which is loaded when it is first called."""
-
-    def call(*args: Any, **kwargs: Any) -> Any:
-        from . import arranging
-
-        return getattr(arranging, name)(*args, **kwargs)
-
-    return call
-
-
-def _sinc(x: Any) -> Any:
-    from . import special
-
-    return special.sinc(x)
-
-
 # For each function of NumPy ours, and the names of NumPy's parameters in their order: first those
 # that are inputs, then the settings. Where a setting has another name here, that stands behind a
 # colon. One in brackets does not exist here: it may be given with its default, which is None or
@@ -165,7 +152,7 @@ _OUT = "[dtype] [out]"
 _TAKEN: dict[Any, tuple[Callable[..., Any], str, str]] = {
     np.clip: (elementwise.clip, "a", "a_min:low a_max:high [out] min:low max:high"),
     np.where: (elementwise.where, "condition x y", ""),
-    np.sinc: (_sinc, "x", ""),
+    np.sinc: (later("sinc", "special"), "x", ""),
     np.round: (later("round"), "a", "[decimals=0] [out]"),
     np.sum: (reductions.sum, "a", f"axis {_OUT} keepdims [initial] [where]"),
     np.prod: (reductions.prod, "a", f"axis {_OUT} keepdims [initial] [where]"),
@@ -207,18 +194,26 @@ _TAKEN: dict[Any, tuple[Callable[..., Any], str, str]] = {
     np.take_along_axis: (taking.take_along_axis, "arr indices", "axis"),
     np.tril: (shifting.tril, "m", "k"),
     np.triu: (shifting.triu, "m", "k"),
-    np.ravel: (_arranged("ravel"), "a", "[order=C]"),
-    np.moveaxis: (_arranged("moveaxis"), "a source destination", ""),
-    np.repeat: (_arranged("repeat"), "a repeats", "axis"),
-    np.tile: (_arranged("tile"), "A reps", ""),
-    np.vstack: (_arranged("vstack"), "tup", "[dtype] [casting=same_kind]"),
-    np.hstack: (_arranged("hstack"), "tup", "[dtype] [casting=same_kind]"),
-    np.dstack: (_arranged("dstack"), "tup", ""),
-    np.column_stack: (_arranged("column_stack"), "tup", ""),
-    np.append: (_arranged("append"), "arr values", "axis"),
-    np.array_split: (_arranged("array_split"), "ary indices_or_sections", "axis"),
-    np.rot90: (_arranged("rot90"), "m", "k axes"),
-    np.diff: (_arranged("diff"), "a", "n axis [prepend] [append]"),
+    np.ravel: (later("ravel", "arranging"), "a", "[order=C]"),
+    np.moveaxis: (later("moveaxis", "arranging"), "a source destination", ""),
+    np.repeat: (later("repeat", "arranging"), "a repeats", "axis"),
+    np.tile: (later("tile", "arranging"), "A reps", ""),
+    np.vstack: (later("vstack", "arranging"), "tup", "[dtype] [casting=same_kind]"),
+    np.hstack: (later("hstack", "arranging"), "tup", "[dtype] [casting=same_kind]"),
+    np.dstack: (later("dstack", "arranging"), "tup", ""),
+    np.column_stack: (later("column_stack", "arranging"), "tup", ""),
+    np.append: (later("append", "arranging"), "arr values", "axis"),
+    np.array_split: (later("array_split", "arranging"), "ary indices_or_sections", "axis"),
+    np.rot90: (later("rot90", "arranging"), "m", "k axes"),
+    np.tensordot: (later("tensordot", "contracting"), "a b", "axes"),
+    np.inner: (later("inner", "contracting"), "a b", ""),
+    np.vdot: (later("vdot", "contracting"), "a b", ""),
+    np.kron: (later("kron", "contracting"), "a b", ""),
+    np.cross: (later("cross", "contracting"), "a b", "[axisa=-1] [axisb=-1] [axisc=-1] axis"),
+    np.diagonal: (later("diagonal", "diagonals"), "a", "offset axis1 axis2"),
+    np.diag: (later("diag", "diagonals"), "v", "k"),
+    np.trace: (later("trace", "diagonals"), "a", "offset axis1 axis2 [dtype] [out]"),
+    np.diff: (later("diff", "arranging"), "a", "n axis [prepend] [append]"),
 }
 
 
@@ -271,12 +266,12 @@ _TAKEN |= {np.amax: _TAKEN[np.max], np.amin: _TAKEN[np.min]}
 _FUNCTIONS |= {function: _called(function) for function in _TAKEN}
 
 
-def _einsum(*operands: Any, **settings: Any) -> Any:
-    """Compute ``np.einsum``; `optimize` is ignored: the order of the products changes no value."""
-    given = {k: v for k, v in settings.items() if k != "optimize" and v is not None}
+def _einsum(*operands: Any, optimize: Any = True, **settings: Any) -> Any:
+    """Compute ``np.einsum``."""
+    given = {k: v for k, v in settings.items() if v is not None}
     if given:
         raise _unknown(f"einsum with {sorted(given)}", "")
-    return linear.einsum(*operands)
+    return linear.einsum(*operands, optimize=optimize)
 
 
 _FUNCTIONS[np.einsum] = _einsum

@@ -258,7 +258,7 @@ _EINSUM = _einsum.primitive
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 
 
-def einsum(subscripts: Any, *operands: Any) -> Any:
+def einsum(subscripts: Any, *operands: Any, optimize: Any = True) -> Any:
     """Return the Einstein summation of the operands, as `numpy.einsum`.
 
     The output may be explicit or implicit; ellipsis and repeated labels (diagonals) are allowed.
@@ -268,6 +268,10 @@ def einsum(subscripts: Any, *operands: Any) -> Any:
     subscripts : str
         For example ``"tbi,ij->tbj"``.
     *operands : Tensor or array
+    optimize : bool, str or list
+        A path, as `numpy.einsum_path` returns it: which operands are taken together, one after the
+        other; each is an operation of its own on the tape. Otherwise the order is found here, and
+        what NumPy takes ("greedy", "optimal", a bool) changes nothing.
 
     Notes
     -----
@@ -279,16 +283,58 @@ def einsum(subscripts: Any, *operands: Any) -> Any:
     operands = tuple(x if hasattr(x, "ndim") else np.asarray(x) for x in operands)
     terms, output = _spelled_out(subscripts, operands)
     terms, given = _without_spread_axes(terms, operands)
-    free = [c for c in LETTERS if c not in "".join(terms) + output]
     for i, term in enumerate(list(terms)):
-        for label in sorted({c for c in term if term.count(c) > 1}):
-            # a diagonal: the second label gets its own name, tied by an identity matrix
-            while terms[i].count(label) > 1:
-                fresh, at = free.pop(0), terms[i].rindex(label)
-                terms[i] = terms[i][:at] + fresh + terms[i][at + 1 :]
-                terms.append(label + fresh)
-                given.append(np.eye(given[i].shape[at], dtype=given[i].dtype))
-    return apply(_EINSUM, given, {"subscripts": f"{','.join(terms)}->{output}"})
+        if len(set(term)) < len(term):
+            terms[i], given[i] = _without_repetitions(term, given[i])
+    for together in _given_path(optimize, len(terms)):
+        taken = [(terms.pop(k), given.pop(k)) for k in sorted(together, reverse=True)][::-1]
+        needed = {*output, *"".join(terms)}
+        kept = "".join(c for c in dict.fromkeys("".join(t for t, _ in taken)) if c in needed)
+        given.append(_summation([t for t, _ in taken], [x for _, x in taken], kept))
+        terms.append(kept)
+    return _summation(terms, given, output)
+
+
+def _summation(terms: Sequence[str], operands: Sequence[Any], output: str) -> Any:
+    return apply(_EINSUM, operands, {"subscripts": f"{','.join(terms)}->{output}"})
+
+
+def _without_repetitions(term: str, x: Any) -> tuple[str, Any]:
+    """Return a term in which each label stands once, and the diagonals of the operand."""
+    from .diagonals import diagonal
+
+    while label := next((c for c in term if term.count(c) > 1), ""):
+        first, second = term.index(label), term.rindex(label)
+        if x.shape[first] != x.shape[second]:
+            raise ShapeError(
+                f"einsum: label '{label}' has size {x.shape[first]} and size {x.shape[second]} in shape {tuple(x.shape)}"
+            )
+        x = diagonal(x, 0, first, second)
+        term = "".join(c for k, c in enumerate(term) if k not in (first, second)) + label
+    return term, x
+
+
+def _given_path(optimize: Any, count: int) -> list[tuple[int, ...]]:
+    """Return the steps of a path but for the last, which takes all that is left; [] if none is given."""
+    path = optimize
+    if path is None or isinstance(path, (bool, np.bool_)):
+        return []
+    if isinstance(path, str) and path in ("greedy", "optimal"):
+        return []
+    if isinstance(path, tuple) and len(path) == 2 and path[0] in ("greedy", "optimal"):
+        return []  # with the memory that NumPy may use
+    named = isinstance(path, (list, tuple)) and len(path) > 1 and path[0] == "einsum_path"
+    steps = list(path)[1:] if named else [()]
+    left = count
+    for step in steps:
+        fits = isinstance(step, (tuple, list)) and bool(step) and len(set(step)) == len(step)
+        if not fits or any(type(k) is not int or not 0 <= k < left for k in step):
+            raise ShapeError(
+                "einsum: optimize must be True, False, 'greedy', 'optimal', or a path as np.einsum_path returns it, "
+                f"['einsum_path', (0, 1), ...], for {count} operands; found {optimize!r}"
+            )
+        left += 1 - len(step)
+    return [tuple(step) for step in steps][: -1 if left == 1 else None]
 
 
 def _spelled_out(subscripts: str, operands: Sequence[Any]) -> tuple[list[str], str]:

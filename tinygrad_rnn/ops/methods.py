@@ -116,6 +116,36 @@ def _repeat(self: Tensor, repeats: Any, axis: int | None = None) -> Any:
     return arranging.repeat(self, repeats, axis)
 
 
+def _diagonal(self: Tensor, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Any:
+    """Return the diagonal of a matrix, or of each in a stack; it stands on the last axis.
+
+    Parameters
+    ----------
+    offset : int
+        Which diagonal: above 0 one that begins further right, below 0 one that begins further down.
+    axis1, axis2 : int
+        The axes of the rows and of the columns.
+    """
+    from . import diagonals
+
+    return diagonals.diagonal(self, offset, axis1, axis2)
+
+
+def _trace(self: Tensor, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Any:
+    """Return the sum of a diagonal.
+
+    Parameters
+    ----------
+    offset : int
+        Which diagonal: above 0 one that begins further right, below 0 one that begins further down.
+    axis1, axis2 : int
+        The axes of the rows and of the columns.
+    """
+    from . import diagonals
+
+    return diagonals.trace(self, offset, axis1, axis2)
+
+
 METHODS: dict[str, Any] = {
     **{f"__{name}__": op for name, op in _ARITHMETIC.items()},
     **{f"__r{name}__": _turned(op) for name, op in _ARITHMETIC.items()},
@@ -149,6 +179,8 @@ METHODS: dict[str, Any] = {
     "copy": _copy,
     "detach": elementwise.stop_gradient,
     "dot": dispatch.dot,
+    "diagonal": _diagonal,
+    "trace": _trace,
     "split": shaping.split,
     "argmax": reductions.argmax,
     "argmin": reductions.argmin,

@@ -11,6 +11,8 @@ CALLED = {
     "div": "divide",
     "mm": "matmul",
     "bmm": "matmul",
+    "mv": "matvec",
+    "diag_embed": "diag",
     "permute": "transpose",
     "unsqueeze": "expand_dims",
     "from_numpy": "tensor",
@@ -40,6 +42,7 @@ ELSEWHERE = {
     **dict.fromkeys(("float32", "float64", "int32", "int64"), "dtypes are those of NumPy: np.{0}"),
     **dict.fromkeys(("float", "double", "long"), "dtypes are those of NumPy, such as np.float32"),
     **dict.fromkeys(("device", "cuda"), "there are no devices: all runs on the processor"),
+    **dict.fromkeys(("addmm", "baddbmm", "addmv", "addbmm"), "it is a sum: c + a @ b"),
     "autograd": "loss.backward(), or tg.grad(f)",
     **dict.fromkeys(
         ("manual_seed", "seed"),
