@@ -105,6 +105,8 @@ def inner(a: Any, b: Any) -> Any:
     a, b = operand(a, "inner: a"), operand(b, "inner: b")
     if not a.ndim or not b.ndim:
         return a * b
+    if b.ndim == 1 and a.shape[-1] == b.shape[0]:
+        return matmul(a, b)
     return _summed(a, b, (a.ndim - 1,), (b.ndim - 1,), "inner")
 
 
@@ -120,7 +122,7 @@ def vdot(a: Any, b: Any) -> Any:
         raise ShapeError(
             f"vdot: expected as many elements in both; found shapes {tuple(a.shape)} and {tuple(b.shape)}"
         )
-    return matmul(reshape(a, -1), reshape(b, -1))
+    return matmul(*(x if x.ndim == 1 else reshape(x, -1) for x in (a, b)))
 
 
 def matvec(a: Any, x: Any) -> Any:

@@ -90,17 +90,9 @@ def diagonal(x: Any, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Any:
 
 def _places(whole: Any, params: dict[str, Any], shape: Any = None) -> Any:
     """Return the diagonal that the parameters name, of an array to which may be written."""
-    a, b = _plane(whole.shape, params["axis1"], params["axis2"])
-    offset, begins = params["offset"], [0] * whole.ndim
-    begins[a], begins[b] = max(-offset, 0), max(offset, 0)
-    count = _length(whole.shape[a], whole.shape[b], offset)
-    rest = [k for k in range(whole.ndim) if k not in (a, b)]
-    first = whole[tuple([slice(n, None) for n in begins])]
-    return np.lib.stride_tricks.as_strided(
-        first,
-        [*(whole.shape[k] for k in rest), count],
-        [*(whole.strides[k] for k in rest), whole.strides[a] + whole.strides[b]],
-    )
+    found = np.diagonal(whole, params["offset"], params["axis1"], params["axis2"])
+    found.flags.writeable = True
+    return found
 
 
 def _undiagonal_shape(
