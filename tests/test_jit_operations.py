@@ -37,6 +37,7 @@ REGISTERED = (
     "windows",
     "unwindows",
     "add_along_axis",
+    "put_along_axis",
 )
 ELEMENTWISE = {
     1: [[(4, 2)], [()], [(0, 3)], [(2, 1, 3)]],

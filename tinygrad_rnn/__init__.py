@@ -40,7 +40,7 @@ from .formats import pickled as _pickled  # noqa: F401  (gives Tensor its pickli
 from .kernels.runtime import set_num_threads
 from .module import Module, Parameter
 from .ops import methods as _methods  # noqa: F401  (gives Tensor its operators and methods)
-from .ops.along import cummax, cumprod, cumsum, log_softmax, softmax
+from .ops.along import cummax, cummin, cumprod, cumsum, log_softmax, logcumsumexp, softmax
 from .ops.custom import custom_vjp, elementwise, gelu, register_ufunc, silu
 from .ops.elementwise import (
     abs,
@@ -122,7 +122,7 @@ from .ops.shaping import (
 )
 from .ops.shifting import flip, pad, roll, tril, triu
 from .ops.table import Tape, tape
-from .ops.taking import index_add, one_hot, take, take_along_axis
+from .ops.taking import index_add, one_hot, put_along_axis, take, take_along_axis
 from .recurrent import Cell, Window, checkpoint, tbptt, unroll
 from .recurrent import cell as _cell
 from .version import __version__ as __version__
@@ -162,6 +162,7 @@ if TYPE_CHECKING:
         vstack,
     )
     from .ops.contracting import cross, dot, inner, kron, matvec, tensordot, vdot, vecmat
+    from .ops.counting import nanmean, nansum, unique
     from .ops.diagonals import diag, diagonal
     from .ops.elementary import (
         arccos,
@@ -206,6 +207,7 @@ if TYPE_CHECKING:
         ones_like,
         zeros,
     )
+    from .ops.order import argsort, median, quantile, sort, topk
     from .ops.special import digamma, erfc, erfinv, lgamma, polygamma, sinc
     from .ops.windows import avg_pool1d, avg_pool2d, conv1d, conv2d, max_pool1d, max_pool2d
     from .optim import clip_grad_norm, clip_grad_value
@@ -248,6 +250,7 @@ __all__ = [
     "arctanh",
     "argmax",
     "argmin",
+    "argsort",
     "array_split",
     "astype",
     "at_step",
@@ -276,6 +279,7 @@ __all__ = [
     "cosh",
     "cross",
     "cummax",
+    "cummin",
     "cumprod",
     "cumsum",
     "custom_vjp",
@@ -355,6 +359,7 @@ __all__ = [
     "log_sigmoid",
     "log_softmax",
     "logaddexp",
+    "logcumsumexp",
     "logical_and",
     "logical_not",
     "logical_or",
@@ -366,12 +371,15 @@ __all__ = [
     "max_pool2d",
     "maximum",
     "mean",
+    "median",
     "meshgrid",
     "min",
     "minimum",
     "mod",
     "moveaxis",
     "multiply",
+    "nanmean",
+    "nansum",
     "neg",
     "nn",
     "no_grad",
@@ -388,6 +396,8 @@ __all__ = [
     "positive",
     "power",
     "prod",
+    "put_along_axis",
+    "quantile",
     "random",
     "ravel",
     "reciprocal",
@@ -410,6 +420,7 @@ __all__ = [
     "sinh",
     "softmax",
     "softplus",
+    "sort",
     "split",
     "sqrt",
     "square",
@@ -429,11 +440,13 @@ __all__ = [
     "tensor",
     "tensordot",
     "tile",
+    "topk",
     "trace",
     "transpose",
     "tril",
     "triu",
     "trunc",
+    "unique",
     "unroll",
     "unstack",
     "value_and_grad",
@@ -459,6 +472,7 @@ _LAZY = {
         "hstack meshgrid moveaxis ravel repeat rot90 tile unstack vstack"
     ),
     "ops.contracting": "cross dot inner kron matvec tensordot vdot vecmat",
+    "ops.counting": "nanmean nansum unique",
     "ops.diagonals": "diag diagonal",
     "ops.elementary": (
         "arccos arccosh arcsin arcsinh arctan arctan2 arctanh bitwise_and bitwise_not "
@@ -466,6 +480,7 @@ _LAZY = {
         "left_shift log10 log2 right_shift round sinh tan trunc xlogy"
     ),
     "ops.making": ("arange empty empty_like eye full full_like linspace ones ones_like zeros"),
+    "ops.order": "argsort median quantile sort topk",
     "ops.special": "digamma erfc erfinv lgamma polygamma sinc",
     "ops.windows": "avg_pool1d avg_pool2d conv1d conv2d max_pool1d max_pool2d",
     "optim": "clip_grad_norm clip_grad_value",

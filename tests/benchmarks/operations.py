@@ -4,6 +4,7 @@
 operation is a row: what is called, by us, by NumPy and by PyTorch, and how its inputs are made.
 """
 
+import functools
 import os
 import sys
 from collections.abc import Callable
@@ -56,6 +57,26 @@ def rows(normal: Any, n: int) -> list[Any]:
     return [normal(square(n), square(n))]
 
 
+def ties(normal: Any, n: int) -> list[Any]:
+    """One row of whole numbers, of which many are equal."""
+    return [np.round(10 * normal(n))]
+
+
+@functools.cache
+def _places(n: int) -> Any:
+    return np.random.default_rng(1).permuted(np.tile(np.arange(n), (n, 1)), axis=1)
+
+
+def places(x: Any, torch: bool = False) -> Any:
+    """Places along the last axis of a square, each once in a row."""
+    return (_torch_places if torch else _places)(x.shape[-1])
+
+
+@functools.cache
+def _torch_places(n: int) -> Any:
+    return sys.modules["torch"].tensor(_places(n))
+
+
 def columns(normal: Any, n: int) -> list[Any]:
     """A square that lies in memory by its columns."""
     return [normal(square(n), square(n)).T]
@@ -96,6 +117,29 @@ FAMILIES: dict[str, dict[str, Row]] = {
         "einsum, a diagonal": Row(lambda x: tg.einsum("ii->i", x), lambda x: np.einsum("ii->i", x), lambda x: torch_function("einsum")("ii->i", x), rows),
         "einsum, three": Row(lambda *xs: tg.einsum("bi,io,bo->b", *xs), lambda *xs: np.einsum("bi,io,bo->b", *xs, optimize=True), lambda *xs: torch_function("einsum")("bi,io,bo->b", *xs),
                              two(lambda n: (S(n), S(n)), lambda n: (S(n), S(n)), lambda n: (S(n), S(n)))),
+    },
+    "order": {
+        "sort": Row(tg.sort, np.sort, torch_function("sort"), vector),
+        "sort, rows": Row(tg.sort, np.sort, torch_function("sort"), rows),
+        "sort, columns": Row(tg.sort, np.sort, torch_function("sort"), columns),
+        "sort, many ties": Row(tg.sort, np.sort, torch_function("sort"), ties),
+        "argsort": Row(tg.argsort, np.argsort, torch_function("argsort", stable=True), vector, moves=False),
+        "argsort, many ties": Row(tg.argsort, lambda x: np.argsort(x, kind="stable"), torch_function("argsort", stable=True), ties, moves=False),
+        "topk of 10": Row(lambda x: tg.topk(x, 10).values, lambda x: np.sort(np.partition(x, -10)[-10:])[::-1], torch_function("topk", 10), vector),
+        "topk of 10, rows": Row(lambda x: tg.topk(x, 10).values, lambda x: np.sort(np.partition(x, -10)[:, -10:])[:, ::-1], torch_function("topk", 10), rows),
+        "median": Row(tg.median, np.median, torch_function("quantile", 0.5), vector),
+        "median, rows": Row(lambda x: tg.median(x, axis=1), lambda x: np.median(x, axis=1), torch_function("quantile", 0.5, dim=1), rows),
+        "quantile": Row(lambda x: tg.quantile(x, 0.3), lambda x: np.quantile(x, 0.3), torch_function("quantile", 0.3), vector),
+        "quantile of three": Row(lambda x: tg.quantile(x, [0.1, 0.5, 0.9]), lambda x: np.quantile(x, [0.1, 0.5, 0.9]), lambda x: torch_function("quantile", torch_function("tensor")([0.1, 0.5, 0.9]))(x), vector),
+        "cummin": Row(tg.cummin, np.minimum.accumulate, torch_function("cummin", dim=0), vector),
+        "cummin, rows": Row(tg.cummin, lambda x: np.minimum.accumulate(x, axis=-1), torch_function("cummin", dim=-1), rows),
+        "logcumsumexp": Row(tg.logcumsumexp, np.logaddexp.accumulate, torch_function("logcumsumexp", dim=0), vector),
+        "logcumsumexp, rows": Row(tg.logcumsumexp, lambda x: np.logaddexp.accumulate(x, axis=-1), torch_function("logcumsumexp", dim=-1), rows),
+        "nansum": Row(tg.nansum, np.nansum, torch_function("nansum"), vector),
+        "nanmean, rows": Row(lambda x: tg.nanmean(x, axis=1), lambda x: np.nanmean(x, axis=1), torch_function("nanmean", dim=1), rows),
+        "unique": Row(tg.unique, np.unique, torch_function("unique"), ties, moves=False),
+        "take_along_axis": Row(lambda x: tg.take_along_axis(x, places(x), -1), lambda x: np.take_along_axis(x, places(x), -1), lambda x: torch_function("gather")(x, -1, places(x, True)), rows),
+        "put_along_axis": Row(lambda x, v: tg.put_along_axis(x, places(x), v, -1), None, lambda x, v: torch_function("scatter")(x, -1, places(x, True), v), two(lambda n: (S(n), S(n)), lambda n: (S(n), S(n)))),
     },
 }  # fmt: skip
 

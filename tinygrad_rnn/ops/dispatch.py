@@ -144,6 +144,21 @@ def _flat(op: Callable[..., Any]) -> Callable[..., Any]:
     return call
 
 
+def _by_kind(name: str) -> Callable[..., Any]:
+    """Return an order; `kind` and `stable` change nothing, since equal elements keep theirs."""
+    op = later(name, "order")
+
+    def call(x: Any, axis: Any = -1, kind: Any = None, stable: Any = None) -> Any:
+        return op(x, axis)
+
+    return call
+
+
+def _percentile(x: Any, q: Any, **settings: Any) -> Any:
+    """Compute a quantile, of which the share is given in hundredths."""
+    return later("quantile", "order")(x, np.true_divide(q, 100), **settings)
+
+
 # For each function of NumPy ours, and the names of NumPy's parameters in their order: first those
 # that are inputs, then the settings. Where a setting has another name here, that stands behind a
 # colon. One in brackets does not exist here: it may be given with its default, which is None or
@@ -205,6 +220,26 @@ _TAKEN: dict[Any, tuple[Callable[..., Any], str, str]] = {
     np.append: (later("append", "arranging"), "arr values", "axis"),
     np.array_split: (later("array_split", "arranging"), "ary indices_or_sections", "axis"),
     np.rot90: (later("rot90", "arranging"), "m", "k axes"),
+    np.sort: (_by_kind("sort"), "a", "axis kind [order] stable"),
+    np.argsort: (_by_kind("argsort"), "a", "axis kind [order] stable"),
+    np.median: (later("median", "order"), "a", "axis [out] [overwrite_input=False] keepdims"),
+    np.quantile: (
+        later("quantile", "order"),
+        "a",
+        "q axis [out] [overwrite_input=False] method keepdims [weights]",
+    ),
+    np.percentile: (
+        _percentile,
+        "a",
+        "q axis [out] [overwrite_input=False] method keepdims [weights]",
+    ),
+    np.nansum: (later("nansum", "counting"), "a", f"axis {_OUT} keepdims [initial] [where]"),
+    np.nanmean: (later("nanmean", "counting"), "a", f"axis {_OUT} keepdims [where]"),
+    np.unique: (
+        later("unique", "counting"),
+        "ar",
+        "return_index return_inverse return_counts axis [equal_nan=True] [sorted=True]",
+    ),
     np.tensordot: (later("tensordot", "contracting"), "a b", "axes"),
     np.inner: (later("inner", "contracting"), "a b", ""),
     np.vdot: (later("vdot", "contracting"), "a b", ""),
@@ -275,6 +310,13 @@ def _einsum(*operands: Any, optimize: Any = True, **settings: Any) -> Any:
 
 
 _FUNCTIONS[np.einsum] = _einsum
+_ACCUMULATE: dict[Any, Callable[..., Any]] = {
+    np.add: along.cumsum,
+    np.multiply: along.cumprod,
+    np.maximum: along.cummax,
+    np.minimum: along.cummin,
+    np.logaddexp: along.logcumsumexp,
+}
 _REDUCE = {
     np.add: reductions.sum,
     np.multiply: reductions.prod,
@@ -301,6 +343,8 @@ def array_ufunc(self: Tensor, ufunc: Any, method: str, *inputs: Any, **kwargs: A
         return _REDUCE[ufunc](
             inputs[0], axis=kwargs.get("axis", 0), keepdims=kwargs.get("keepdims", False)
         )
+    if method == "accumulate" and ufunc in _ACCUMULATE and set(kwargs) <= {"axis"}:
+        return _ACCUMULATE[ufunc](inputs[0], axis=kwargs.get("axis", 0))
     name = ufunc.__name__ if method == "__call__" else f"{ufunc.__name__}.{method}"
     extra = f" with {sorted(kwargs)}" if kwargs else ""
     raise _unknown(name + extra, "tg.register_ufunc states the derivative of a ufunc; ")

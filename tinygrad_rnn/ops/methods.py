@@ -86,7 +86,7 @@ _PASSING: dict[str, Callable[..., Any]] = {
                 "relu erf clip maximum minimum",
             ),
             (reductions, "sum mean max min prod logsumexp var std norm"),
-            (along, "softmax log_softmax cummax cumsum cumprod"),
+            (along, "softmax log_softmax cummax cummin cumsum cumprod logcumsumexp"),
             (shaping, "transpose reshape swapaxes expand_dims squeeze broadcast_to"),
             (shifting, "flip roll"),
             (taking, "take"),

@@ -1,7 +1,8 @@
-"""Operations by whole numbers along an axis: take, index_add, take_along_axis, one_hot."""
+"""Operations by whole numbers along an axis: take, index_add, take_along_axis, put_along_axis, one_hot."""
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -12,9 +13,10 @@ from ..core.record import apply, describe
 from ..core.tape import Where, caller
 from ..core.tensor import Tensor, check_dtype, tensor
 from .checks import shown, size
-from .define import axis_of, operand, primitive, same_shape
+from .define import axis_of, operand, primitive
 from .elementwise import where
 from .facts import AtIndices, OneHot
+from .shaping import broadcast_to
 
 
 def integers(given: Any, what: str) -> Any:
@@ -215,7 +217,25 @@ def _along_shape(x: Any, indices: Any, *, axis: int = -1) -> Spec:
     moves=AtIndices(adds=False, aligned=True),
 )
 def _take_along_axis(x: Any, indices: Any, *, axis: int = -1) -> Any:
-    return np.take_along_axis(x, indices, axis_of(axis, x.ndim))
+    return x.reshape(-1)[_flat(indices, x.shape, axis)]
+
+
+def _flat(indices: Any, shape: tuple[int, ...], axis: int) -> Any:
+    """Return the numbers of elements at indices along an axis, of an array of this shape.
+
+    One index for all elements is several times as quick as one for each axis.
+    """
+    a = axis_of(axis, len(shape))
+    _along_shape(Spec(shape), indices, axis=a)
+    n, inner = shape[a], math.prod(shape[a + 1 :])
+    if indices.size and indices.min() < 0:
+        indices = np.where(indices < 0, indices + n, indices)
+    found = indices * inner if inner != 1 else indices
+    for k, length in enumerate(shape):
+        if k != a and length > 1:
+            steps = np.arange(length) * math.prod(shape[k + 1 :])
+            found = found + steps.reshape([-1 if m == k else 1 for m in range(len(shape))])
+    return found
 
 
 def take_along_axis(x: Any, indices: Any, axis: int = -1) -> Any:
@@ -238,13 +258,20 @@ def take_along_axis(x: Any, indices: Any, axis: int = -1) -> Any:
     )
 
 
+def _valued_shape(x: Any, indices: Any, value: Any, *, axis: int = -1) -> Spec:
+    expected = _along_shape(x, indices, axis=axis).shape
+    if tuple(value.shape) != expected:
+        raise ShapeError(f"expected values of shape {expected}; found {tuple(value.shape)}")
+    return Spec(x.shape, x.dtype)
+
+
 @primitive(
     lambda g: g,
     None,
     lambda g, out, indices, axis: take_along_axis(g, indices, axis),
     promotes=slice(0, 3, 2),
     name="add_along_axis",
-    shape=same_shape,
+    shape=_valued_shape,
     tangent=lambda t, out, x, indices, value, axis: _added(add_along_axis, t, indices, out, axis),
     examples=[([(2, 3), np.array([[2, 2], [0, 1]]), (2, 2)], {"axis": 1})],
     moves=AtIndices(adds=True, aligned=True),
@@ -252,14 +279,79 @@ def take_along_axis(x: Any, indices: Any, axis: int = -1) -> Any:
 )
 def add_along_axis(x: Any, indices: Any, value: Any, *, axis: int = -1) -> Any:
     """Return x with a value added where `take_along_axis` would read with these indices."""
-    out = np.array(x)
-    places = [
-        np.arange(n).reshape([-1 if k == i else 1 for k in range(x.ndim)])
-        for i, n in enumerate(indices.shape)
-    ]
-    places[axis] = indices
-    np.add.at(out, tuple(places), value)
+    out = np.array(x, order="C")
+    places = _flat(indices, x.shape, axis).reshape(-1)
+    np.add.at(out.reshape(-1), places, np.broadcast_to(value, indices.shape).reshape(-1))
     return out
+
+
+def _put(tangents: Any, indices: Any, out: Any, axis: int) -> Any:
+    """Return the tangent of writing at indices: tangents are written alike.
+
+    `out` is saved for its shape.
+    """
+    onto, _, value = tangents
+    if value is None:
+        value = np.zeros(indices.shape, onto.dtype)
+    elif onto is None:
+        onto = np.zeros(out.shape, out.dtype)
+    return _put_along_axis(onto, indices, value, axis)
+
+
+def _last(g: Any, indices: Any, out: Any, axis: int) -> Any:
+    """Return the gradients of values that were written: 0 for those that another one replaced."""
+    a = axis % len(indices.shape)
+    numbers = np.arange(indices.shape[a]).reshape((-1,) + (1,) * (len(indices.shape) - 1 - a))
+    numbers = np.broadcast_to(numbers, indices.shape)
+    there = _put_along_axis(np.zeros(out.shape, np.int64), indices, numbers, axis)
+    return where(
+        take_along_axis(there, indices, axis) == numbers, take_along_axis(g, indices, axis), 0.0
+    )
+
+
+@primitive(
+    lambda g, indices, axis: _put_along_axis(g, indices, np.zeros(indices.shape, g.dtype), axis),
+    None,
+    lambda g, indices, out, axis: _last(g, indices, out, axis),
+    promotes=slice(0, 3, 2),
+    name="put_along_axis",
+    shape=_valued_shape,
+    tangent=lambda t, out, x, indices, value, axis: _put(t, indices, out, axis),
+    examples=[
+        ([(2, 3), np.array([[2, 0], [0, 1]]), (2, 2)], {"axis": 1}),
+        ([(3, 2), np.array([[1, 0], [1, 2], [1, 2]]), (3, 2)], {"axis": 0}),
+        ([(4,), np.array([-1, 1]), (2,)], {"axis": 0}),
+    ],
+    moves=AtIndices(adds=False, aligned=True, puts=True),
+    linear_if=lambda params: True,
+    rule_in_words="The elements of g at the indices; 0 for a value that a later one replaced.",
+)
+def _put_along_axis(x: Any, indices: Any, value: Any, *, axis: int = -1) -> Any:
+    out = np.array(x, order="C")
+    out.reshape(-1)[_flat(indices, x.shape, axis)] = value
+    return out
+
+
+def put_along_axis(x: Any, indices: Any, values: Any, axis: int = -1) -> Any:
+    """Return a copy of x with values at indices along an axis, where each row has its own indices.
+
+    Of several values for one element the last one counts, and has the gradient.
+
+    Parameters
+    ----------
+    x : Tensor
+    indices : Tensor or array of int
+        As in `take_along_axis`.
+    values : Tensor, array or number
+        Of the shape of the indices, or one that is broadcast to it.
+    axis : int
+        Along which axis.
+    """
+    x, indices = operand(x, "put_along_axis"), _places("put_along_axis", x, indices)
+    values = operand(values, "put_along_axis: values")
+    if tuple(values.shape) != tuple(indices.shape):
+        values = broadcast_to(values, indices.shape)
+    return apply(_put_along_axis.primitive, (x, indices, values), {"axis": axis})
 
 
 def _one_hot_shape(indices: Any, *, classes: int, dtype: Any = np.float32) -> Spec:
