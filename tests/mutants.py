@@ -77,6 +77,8 @@ EQUIVALENT: dict[tuple[str, str], str] = {
     ("_ties", "x -> top"): LIKE,
     ("_extreme_tangent", "x -> t"): LIKE,
     ("norm, tangent", "x -> t"): LIKE,
+    ("_sort_rule", "g -> x"): LIKE,
+    ("_sort_tangent", "t -> x"): LIKE,
     ("_cummax_rule", "g -> out"): LIKE,
     ("cummax, tangent", "t -> out"): LIKE,
     ("_of", "axis -> x"): "without an axis, all are named one by one",

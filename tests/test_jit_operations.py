@@ -77,6 +77,7 @@ def shifted(name: str, params: dict[str, Any], shapes: list[tuple[int, ...]]) ->
         out["axis"] = rank if rank else 0
     elif "axis" in params or name in (
         "sum",
+        "nansum",
         "mean",
         "max",
         "min",

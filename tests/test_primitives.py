@@ -26,6 +26,7 @@ from tinygrad_rnn.loops.elementwise import ElementwiseKernel as Chain
 from tinygrad_rnn.ops import (  # noqa: F401  (windows: for the registry)
     along,
     contracting,
+    counting,
     custom,
     diagonals,
     elementary,
@@ -45,7 +46,7 @@ from tinygrad_rnn.recurrent import checkpoint  # noqa: F401
 # A dot in the name: an operation that some other test made. "_d0": the derivative of one that is a
 # program.
 NAMES = [name for name in REGISTRY if "." not in name and not re.search(r"_d\d+$", name)]
-OPERATIONS = {op.primitive.name: op for module in (elementwise, elementary, special, linear, contracting, diagonals, order, reductions, shaping, indexing, custom) for op in vars(module).values()
+OPERATIONS = {op.primitive.name: op for module in (elementwise, elementary, special, linear, contracting, diagonals, order, counting, reductions, shaping, indexing, custom) for op in vars(module).values()
               if isinstance(getattr(op, "primitive", None), Primitive)}  # fmt: skip
 FLOATS = [np.dtype(np.float32), np.dtype(np.float64)]
 

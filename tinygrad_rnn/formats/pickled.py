@@ -79,7 +79,7 @@ def _owner(leaf: Leaf) -> Tensor:
 def _primitive(name: str) -> Primitive:
     """Return an operation by its name; some families are loaded when first used."""
     if name not in REGISTRY:
-        from ..ops import contracting, diagonals, elementary, order, special, windows  # noqa: F401  (for the registry)
+        from ..ops import contracting, counting, diagonals, elementary, order, special, windows  # noqa: F401  (for the registry)
     if name not in REGISTRY:
         raise GraphError(
             f"unpickling: no operation named '{name}' is registered; import the module that defines it first"

@@ -11,13 +11,30 @@ from ..core.primitive import Spec
 from ..core.tape import Where, caller
 from ..core.tensor import Tensor, tensor
 from .checks import array, flag
-from .define import operand
-from .elementwise import isnan, where
-from .reductions import mean
+from .define import operand, primitive
+from .elementwise import isnan, logical_not, where
+from .reductions import EMPTY, SHAPES, _of, _spread, _sum_shape, mean
 from .reductions import sum as total
+from .shaping import broadcast_to
 
 
-def nansum(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
+def _sum_of_others(x: Any, axis: Any, keepdims: bool) -> Any:
+    return total(where(isnan(x), 0.0, x) if x.dtype.kind == "f" else x, axis, keepdims)
+
+
+@primitive(
+    lambda g, x, axis, keepdims: where(
+        isnan(x), 0.0, broadcast_to(_spread(g, x, axis, keepdims), x.shape)
+    ),
+    shape=_sum_shape,
+    tangent=lambda t, out, x, axis, keepdims: _sum_of_others(
+        where(isnan(x), 0.0, t), axis, keepdims
+    ),
+    examples=[*SHAPES, EMPTY, ([np.array([1.5, np.nan, -2.0])], {"axis": 0})],
+    decomposition=_sum_of_others,
+    rule_in_words="Every element that was summed gets the gradient of the sum.",
+)
+def nansum(x: Any, *, axis: Any = None, keepdims: bool = False) -> Any:
     """Return the sum over axes of what is not nan; it is 0 where all are. A nan has the gradient 0.
 
     Parameters
@@ -28,8 +45,7 @@ def nansum(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
     keepdims : bool
         Whether the axes stay, with size 1.
     """
-    x = operand(x, "nansum")
-    return total(where(isnan(x), 0.0, x) if x.dtype.kind == "f" else x, axis, keepdims)
+    return np.nansum(x, axis=_of(x, axis), keepdims=keepdims)
 
 
 def nanmean(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
@@ -48,9 +64,8 @@ def nanmean(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
     x = operand(x, "nanmean")
     if x.dtype.kind != "f":
         return mean(x, axis, keepdims)
-    missing = isnan(x)
-    count = total(where(missing, 0.0, 1.0).astype(x.dtype), axis, keepdims)
-    return total(where(missing, 0.0, x), axis, keepdims) / count
+    count = total(logical_not(isnan(x)), axis, keepdims).astype(x.dtype)
+    return nansum(x, axis, keepdims) / count
 
 
 def unique(

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..core.errors import ShapeError
+from ..core.memory import empty
 from ..core.primitive import Spec
 from ..core.tensor import FLOAT32, Tensor
 from .along import _one_axis
@@ -27,7 +28,7 @@ from .taking import put_along_axis, take_along_axis
 
 # --- sorting --------------------------------------------------------------------------------------
 
-SELECTED = 4_096  # elements of a row from which on a few of them are looked for without sorting it
+SELECTED = 128  # elements of a row from which on a few of them are looked for without sorting it
 SMALL = 512  # elements below which a stable sort costs less than to look for equal ones
 
 
@@ -55,9 +56,8 @@ def _bounds(n: int, descending: bool, start: int, stop: int | None) -> tuple[int
     return (n - last, n - start) if descending else (start, last)
 
 
-def _few(rows: Any, low: int, high: int) -> bool:
-    """Whether it is quicker to look for some elements of each row than to sort it."""
-    n: int = rows.shape[-1]
+def _few(n: int, low: int, high: int) -> bool:
+    """Whether it is quicker to look for some elements of a row of n than to sort it."""
     return n >= SELECTED and 0 < 4 * (high - low) <= n
 
 
@@ -85,13 +85,43 @@ def _stable(rows: Any) -> Any:
     return order
 
 
-def _selected(row: Any, low: int, high: int) -> Any:
-    """Return the places of the elements that stand from low to high in the sorted row."""
-    lower = np.partition(row, high - 1)[:high]
-    last = lower[-1]
+def _parted(rows: Any, low: int, high: int) -> Any:
+    """Return the elements that stand from low to high in each sorted row, the least one first.
+
+    The others are in no order.
+    """
+    n = rows.shape[-1]
+    if n - low < high:  # fewer are left behind low than before high
+        rows = np.partition(rows, low, axis=-1)[..., low:]
+        low, high = 0, high - low
+    if high < rows.shape[-1]:
+        rows = np.partition(rows, high - 1, axis=-1)[..., :high]
+    return np.partition(rows, low, axis=-1)[..., low:]
+
+
+def _selected(rows: Any, low: int, high: int) -> Any:
+    """Return the places of the elements that stand from low to high in each sorted row."""
+    count = high - low
+    parted = _parted(rows, low, high)
+    first, last = parted[..., :1], parted.max(axis=-1, keepdims=True)
+    inside = rows >= first
+    inside &= rows <= last
+    found = np.empty((len(rows), count), np.int64)
+    # of several that are equal to the first or the last only some may be meant; nan is none of them
+    sure = np.count_nonzero(inside, axis=-1) == count
+    found[sure] = np.nonzero(inside[sure])[-1].reshape(-1, count)
+    found[sure] = np.take_along_axis(
+        found[sure], _stable(np.take_along_axis(rows[sure], found[sure], -1)), -1
+    )
+    for k in np.flatnonzero(~sure):
+        found[k] = _among_equal(rows[k], first[k, 0], last[k, 0], low, high)
+    return found
+
+
+def _among_equal(row: Any, first: Any, last: Any, low: int, high: int) -> Any:
+    """Return these places of a row where the first or the last of the elements occurs repeatedly."""
     if last != last:  # nan is among them
         return _stable(row)[low:high]
-    first = np.partition(lower, low)[low]
     places = [np.flatnonzero((row > first) & (row < last))]
     for edge in (first, last) if first < last else (first,):
         below = int(np.count_nonzero(row < edge))
@@ -149,9 +179,8 @@ def _argsort(
     rows = np.ascontiguousarray(rows[..., ::-1] if descending else rows)
     n = rows.shape[-1]
     low, high = _bounds(n, descending, start, stop)
-    if _few(rows, low, high):
-        several = [_selected(row, low, high) for row in rows.reshape(-1, n)]
-        places = np.reshape(several, (*rows.shape[:-1], high - low))
+    if _few(n, low, high):
+        places = _selected(rows.reshape(-1, n), low, high).reshape((*rows.shape[:-1], high - low))
     else:
         places = _stable(rows)[..., low:high]
     places = n - 1 - places[..., ::-1] if descending else places
@@ -196,14 +225,18 @@ def _sort(
     _part_shape(x, axis=axis, descending=descending, start=start, stop=stop)
     if not x.ndim:
         return plain_zero(x)
-    rows = np.moveaxis(x, axis, -1)
-    low, high = _bounds(rows.shape[-1], descending, start, stop)
-    if _few(rows, low, high):
-        lower = np.partition(rows, high - 1, axis=-1)[..., :high]
-        part = np.sort(np.partition(lower, low, axis=-1)[..., low:], axis=-1)
+    a = axis % x.ndim
+    low, high = _bounds(x.shape[a], descending, start, stop)
+    if _few(x.shape[a], low, high):
+        part = np.moveaxis(np.sort(_parted(np.moveaxis(x, a, -1), low, high), axis=-1), -1, a)
     else:
-        part = np.sort(rows, axis=-1)[..., low:high]
-    return plain_zero(np.moveaxis(part[..., ::-1] if descending else part, -1, axis))
+        whole = empty(x.shape, x.dtype)
+        np.copyto(whole, x)
+        whole.sort(axis=a)
+        part = whole[(slice(None),) * a + (slice(low, high),)]
+    if x.dtype.kind == "f":
+        part += 0.0  # no -0.0: which of equal zeros comes first would depend on how they are sorted
+    return part[(slice(None),) * a + (slice(None, None, -1),)] if descending else part
 
 
 def sort(x: Any, axis: int | None = -1, descending: bool = False) -> Any:
@@ -302,7 +335,7 @@ def quantile(
     x, several = operand(x, "quantile"), isinstance(q, (list, tuple, np.ndarray)) and np.ndim(q) > 0
     if isinstance(q, Tensor):
         raise ShapeError(
-            "quantile: q must be a number or a list of them, not a tensor; use q.tolist()"
+            "quantile: q must be a number or a list of them, not a tensor; use q.numpy()"
         )
     if np.ndim(q) > 1:
         raise ShapeError(f"quantile: q must be a number or a list of them; found {shown(q)}")

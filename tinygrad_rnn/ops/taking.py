@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import Any
 
 import numpy as np
 
 from ..core.errors import DtypeError, ShapeError
+from ..core.memory import empty
 from ..core.primitive import Spec
 from ..core.record import apply, describe
 from ..core.tape import Where, caller
@@ -217,7 +219,10 @@ def _along_shape(x: Any, indices: Any, *, axis: int = -1) -> Spec:
     moves=AtIndices(adds=False, aligned=True),
 )
 def _take_along_axis(x: Any, indices: Any, *, axis: int = -1) -> Any:
-    return x.reshape(-1)[_flat(indices, x.shape, axis)]
+    places = _flat(indices, x.shape, axis)
+    out = empty(indices.shape, x.dtype)
+    # which are in range: "clip" does not look once more
+    return np.take(x.reshape(-1), places, out=out, mode="clip") if x.size else out
 
 
 def _flat(indices: Any, shape: tuple[int, ...], axis: int) -> Any:
@@ -230,12 +235,22 @@ def _flat(indices: Any, shape: tuple[int, ...], axis: int) -> Any:
     n, inner = shape[a], math.prod(shape[a + 1 :])
     if indices.size and indices.min() < 0:
         indices = np.where(indices < 0, indices + n, indices)
-    found = indices * inner if inner != 1 else indices
-    for k, length in enumerate(shape):
-        if k != a and length > 1:
-            steps = np.arange(length) * math.prod(shape[k + 1 :])
-            found = found + steps.reshape([-1 if m == k else 1 for m in range(len(shape))])
-    return found
+    rest = [n for n in (*shape[:a], *shape[a + 1 :]) if n != 1]
+    if not rest:
+        return indices
+    strides = [math.prod(shape[k + 1 :]) for k in range(len(shape))]
+    steps = [
+        (np.arange(n) * stride).reshape([-1 if m == k else 1 for m in range(len(shape))])
+        for k, (n, stride) in enumerate(zip(shape, strides, strict=True))
+        if k != a and n != 1
+    ]
+    out = empty(indices.shape, np.dtype(np.int64))
+    if inner == 1:
+        return np.add(indices, functools.reduce(np.add, steps), out=out)
+    np.multiply(indices, inner, out=out)
+    for step in steps:
+        out += step
+    return out
 
 
 def take_along_axis(x: Any, indices: Any, axis: int = -1) -> Any:
@@ -327,7 +342,8 @@ def _last(g: Any, indices: Any, out: Any, axis: int) -> Any:
     rule_in_words="The elements of g at the indices; 0 for a value that a later one replaced.",
 )
 def _put_along_axis(x: Any, indices: Any, value: Any, *, axis: int = -1) -> Any:
-    out = np.array(x, order="C")
+    out = empty(x.shape, x.dtype)
+    np.copyto(out, x)
     out.reshape(-1)[_flat(indices, x.shape, axis)] = value
     return out
 
