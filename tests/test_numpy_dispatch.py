@@ -338,7 +338,7 @@ UNKNOWN: list[tuple[str, Callable[[Any], Any]]] = [
     ("linalg.svd", np.linalg.svd), ("partition", lambda t: np.partition(t, 1)),
     ("interp", lambda t: np.interp(t, [0, 1], [0, 1])),
     ("logaddexp2", lambda t: np.logaddexp2(t, t)), ("cbrt", np.cbrt), ("heaviside", lambda t: np.heaviside(t, 0.5)), ("spacing", np.spacing),
-    ("add.accumulate", np.add.accumulate), ("add.outer", lambda t: np.add.outer(t, t)), ("subtract.reduce", np.subtract.reduce),
+    ("subtract.accumulate", np.subtract.accumulate), ("add.outer", lambda t: np.add.outer(t, t)), ("subtract.reduce", np.subtract.reduce),
     ("add.at", lambda t: np.add.at(t, 0, 1.0)),
 ]  # fmt: skip
 
@@ -461,6 +461,8 @@ def test_unregistered_numba_ufunc_refuses() -> None:
 A = np.random.default_rng(7).standard_normal((2, 3))
 MASK = A > 0
 CALLS: dict[str, list[tuple[Any, ...]]] = {
+    "sort": [(A,), (A, 0), (A, None)], "argsort": [(A,), (A, 0)], "median": [(A,), (A, 1)], "quantile": [(A, 0.3), (A, [0.2, 0.9], 0)], "percentile": [(A, 30, 1), (A, [10, 90])],
+    "nansum": [(A, 1)], "nanmean": [(A,)], "unique": [(A,)],
     "tensordot": [(A, A), (A, A, 0), (A, A, ([1], [1]))], "inner": [(A, A)], "vdot": [(A, A)], "kron": [(A, A[0])], "cross": [(A, A[::-1] + 1)], "diagonal": [(A,), (A, 1, 1, 0)],
     "diag": [(A,), (A[0], 1)], "trace": [(A,), (A, 1, 1, 0)],
     "round": [(A,)], "sinc": [(A,)], "ravel": [(A,)], "moveaxis": [(A, 0, 1)], "repeat": [(A, 2), (A, 2, 1)], "tile": [(A, 2)], "vstack": [((A, A),)], "hstack": [((A, A),)],
@@ -480,6 +482,7 @@ MORE: list[tuple[str, tuple[Any, ...], dict[str, Any]]] = [
     ("pad", (A, 1, "constant"), {"constant_values": 2.5}), ("reshape", (A, (3, 2), "C"), {}), ("take", (A, [1], 0, None, "raise"), {}),
     ("stack", ((A, A),), {"axis": 1, "out": None}), ("concatenate", ((A, A), 0, None), {}), ("cumsum", (A,), {"axis": 1, "dtype": None}),
     ("broadcast_to", (A, (2, 2, 3), False), {}), ("norm", (A,), {"ord": "fro", "keepdims": True}),
+    ("sort", (A, 0, "stable"), {}), ("argsort", (A,), {"kind": "mergesort", "axis": 0}), ("median", (A, 0, None, False, True), {}), ("quantile", (A, 0.5), {"method": "nearest", "keepdims": True}),
     ("cross", (A, A + 1), {"axis": -1}), ("cross", (A, A + 1, -1, -1, -1), {}), ("trace", (A,), {"offset": -1, "out": None}),
 ]  # fmt: skip
 

@@ -11,7 +11,7 @@ from ..core.primitive import Spec
 from ..core.tape import Where, caller
 from ..core.tensor import Tensor, tensor
 from .checks import array, flag
-from .define import operand, primitive
+from .define import axis_of, operand, primitive
 from .elementwise import isnan, logical_not, where
 from .reductions import EMPTY, SHAPES, _of, _spread, _sum_shape, mean
 from .reductions import sum as total
@@ -101,5 +101,7 @@ def unique(
         flag(return_inverse, "unique: return_inverse"),
         flag(return_counts, "unique: return_counts"),
     ]
+    x = operand(x, "unique")
+    axis = None if axis is None else axis_of(axis, x.ndim)
     found: Any = np.unique(array(x, "unique: x"), *several, axis=axis)  # type: ignore[call-overload]
     return tuple(map(tensor, found)) if any(several) else tensor(found)

@@ -17,7 +17,7 @@ from ..core.memory import empty
 from ..core.primitive import Spec
 from ..core.tensor import FLOAT32, Tensor
 from .along import _one_axis
-from .checks import flag, number, shown, size
+from .checks import flag, number, of_kind, shown, size
 from .define import axes_of, axis_of, operand, primitive
 from .elementwise import isnan, logical_and, logical_not, logical_or, stop_gradient, where
 from .reductions import max as largest
@@ -76,12 +76,13 @@ def _stable(rows: Any) -> Any:
     if rows.dtype.kind == "f" and np.isnan(found[..., -1]).any():
         equal |= np.isnan(found[..., :-1])
     if equal.any():
-        groups = np.zeros(order.shape, np.int64)
-        np.cumsum(~equal, axis=-1, out=groups[..., 1:])
-        groups *= n
-        order += groups
-        order.sort(axis=-1)
-        order -= groups
+        begins = np.ones((*order.shape[:-1], n + 1), np.bool_)  # of groups of equal ones
+        np.logical_not(equal, out=begins[..., 1:-1])
+        places = np.nonzero(~(begins[..., :-1] & begins[..., 1:]).reshape(-1))[0]
+        groups = np.cumsum(begins[..., :-1].reshape(-1)[places], dtype=np.int64) * n
+        keys = order.reshape(-1)[places] + groups
+        keys.sort()
+        order.reshape(-1)[places] = keys - groups
     return order
 
 
@@ -106,14 +107,15 @@ def _selected(rows: Any, low: int, high: int) -> Any:
     first, last = parted[..., :1], parted.max(axis=-1, keepdims=True)
     inside = rows >= first
     inside &= rows <= last
-    found = np.empty((len(rows), count), np.int64)
+    flat, n = np.flatnonzero(inside), rows.shape[-1]
+    ends = np.searchsorted(flat, np.arange(len(rows) + 1) * n)
     # of several that are equal to the first or the last only some may be meant; nan is none of them
-    sure = np.count_nonzero(inside, axis=-1) == count
-    found[sure] = np.nonzero(inside[sure])[-1].reshape(-1, count)
-    found[sure] = np.take_along_axis(
-        found[sure], _stable(np.take_along_axis(rows[sure], found[sure], -1)), -1
-    )
-    for k in np.flatnonzero(~sure):
+    sure = np.flatnonzero(np.diff(ends) == count)
+    chosen = flat[ends[sure, None] + np.arange(count)] - (sure * n)[:, None]
+    values = np.take_along_axis(rows if len(sure) == len(rows) else rows[sure], chosen, -1)
+    found = np.empty((len(rows), count), np.int64)
+    found[sure] = np.take_along_axis(chosen, _stable(values), -1)
+    for k in np.setdiff1d(np.arange(len(rows)), sure):
         found[k] = _among_equal(rows[k], first[k, 0], last[k, 0], low, high)
     return found
 
@@ -339,6 +341,7 @@ def quantile(
         )
     if np.ndim(q) > 1:
         raise ShapeError(f"quantile: q must be a number or a list of them; found {shown(q)}")
+    of_kind(method, ["str"], "quantile: method")
     if method not in METHODS:
         raise ShapeError(f"quantile: method must be one of {', '.join(METHODS)}; found {method!r}")
     shares = [

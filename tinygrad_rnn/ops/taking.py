@@ -333,7 +333,7 @@ def _last(g: Any, indices: Any, out: Any, axis: int) -> Any:
     shape=_valued_shape,
     tangent=lambda t, out, x, indices, value, axis: _put(t, indices, out, axis),
     examples=[
-        ([(2, 3), np.array([[2, 0], [0, 1]]), (2, 2)], {"axis": 1}),
+        ([(2, 3), np.array([[2, 0, 2], [0, 1, 0]]), (2, 3)], {"axis": 1}),
         ([(3, 2), np.array([[1, 0], [1, 2], [1, 2]]), (3, 2)], {"axis": 0}),
         ([(4,), np.array([-1, 1]), (2,)], {"axis": 0}),
     ],
