@@ -14,7 +14,7 @@ from ..core.primitive import Spec
 from ..core.record import apply, describe
 from ..core.tape import Where, caller
 from ..core.tensor import Tensor, check_dtype, tensor
-from .checks import shown, size
+from .checks import OutOfRangeError, shown, size
 from .define import axis_of, operand, primitive
 from .elementwise import where
 from .facts import AtIndices, OneHot
@@ -51,7 +51,7 @@ def within(ids: Any, count: int, what: str, names: str) -> Any:
     if isinstance(known, Spec) or getattr(ids, "unknown", False):
         return ids if ids.dtype.kind == "u" else where(ids < 0, count, ids.astype(np.int64))
     if known.size and (known.min() < 0 or known.max() >= count):
-        raise ShapeError(
+        raise OutOfRangeError(
             f"{what} from {known.min()} to {known.max()}; expected 0 to {count - 1}, one of the {count} {names}"
         )
     return ids
@@ -72,7 +72,9 @@ def _fits(indices: Any, n: int) -> bool:
 
 def _in_range(indices: Any, n: int) -> None:
     if isinstance(indices, np.ndarray) and not _fits(indices, n):
-        raise ShapeError(f"indices from {indices.min()} to {indices.max()} on an axis of size {n}")
+        raise OutOfRangeError(
+            f"indices from {indices.min()} to {indices.max()} on an axis of size {n}"
+        )
 
 
 def _take_shape(x: Any, indices: Any, *, axis: int = 0) -> Spec:
@@ -98,7 +100,10 @@ def _take_shape(x: Any, indices: Any, *, axis: int = 0) -> Spec:
     rule_in_words="Zeros, to which each row of g is added at the index that it was taken from.",
 )
 def _take(x: Any, indices: Any, *, axis: int = 0) -> Any:
-    return np.take(x, indices, axis_of(axis, x.ndim))
+    try:
+        return np.take(x, indices, axis_of(axis, x.ndim))
+    except IndexError as error:
+        raise OutOfRangeError(str(error)) from None
 
 
 def take(x: Any, indices: Any, axis: int = 0) -> Any:
@@ -385,7 +390,9 @@ def _one_hot_shape(indices: Any, *, classes: int, dtype: Any = np.float32) -> Sp
 )
 def _one_hot(indices: Any, *, classes: int, dtype: Any = np.float32) -> Any:
     if indices.size and (indices.min() < 0 or indices.max() >= classes):
-        raise ShapeError(f"indices from {indices.min()} to {indices.max()} for {classes} classes")
+        raise OutOfRangeError(
+            f"indices from {indices.min()} to {indices.max()} for {classes} classes"
+        )
     return np.eye(classes, dtype=dtype)[indices]
 
 
