@@ -41,12 +41,12 @@ from .kernels.runtime import set_num_threads
 from .module import Module, Parameter
 from .ops import methods as _methods  # noqa: F401  (gives Tensor its operators and methods)
 from .ops.along import cummax, cummin, cumprod, cumsum, log_softmax, logcumsumexp, softmax
+from .ops.bounds import clip
 from .ops.custom import custom_vjp, elementwise, gelu, register_ufunc, silu
 from .ops.elementwise import (
     abs,
     add,
     astype,
-    clip,
     cos,
     divide,
     elu,
@@ -208,6 +208,7 @@ if TYPE_CHECKING:
         zeros,
     )
     from .ops.order import argsort, median, quantile, sort, topk
+    from .ops.scattering import scatter_reduce
     from .ops.special import digamma, erfc, erfinv, lgamma, polygamma, sinc
     from .ops.windows import avg_pool1d, avg_pool2d, conv1d, conv2d, max_pool1d, max_pool2d
     from .optim import clip_grad_norm, clip_grad_value
@@ -411,6 +412,7 @@ __all__ = [
     "round",
     "save",
     "scatter",
+    "scatter_reduce",
     "set_num_threads",
     "sigmoid",
     "sign",
@@ -481,6 +483,7 @@ _LAZY = {
     ),
     "ops.making": ("arange empty empty_like eye full full_like linspace ones ones_like zeros"),
     "ops.order": "argsort median quantile sort topk",
+    "ops.scattering": "scatter_reduce",
     "ops.special": "digamma erfc erfinv lgamma polygamma sinc",
     "ops.windows": "avg_pool1d avg_pool2d conv1d conv2d max_pool1d max_pool2d",
     "optim": "clip_grad_norm clip_grad_value",

@@ -16,7 +16,7 @@ import numpy as np
 from ..core.errors import NotDifferentiableError
 from ..core.primitive import Spec
 from ..core.tensor import Tensor
-from . import along, elementwise, linear, reductions, shaping, shifting, taking
+from . import along, bounds, elementwise, linear, reductions, shaping, shifting, taking
 from .custom import UFUNCS
 
 
@@ -165,7 +165,7 @@ def _percentile(x: Any, q: Any, **settings: Any) -> Any:
 # stands behind the sign of equality.
 _OUT = "[dtype] [out]"
 _TAKEN: dict[Any, tuple[Callable[..., Any], str, str]] = {
-    np.clip: (elementwise.clip, "a", "a_min:low a_max:high [out] min:low max:high"),
+    np.clip: (bounds.clip, "a", "a_min:low a_max:high [out] min:low max:high"),
     np.where: (elementwise.where, "condition x y", ""),
     np.sinc: (later("sinc", "special"), "x", ""),
     np.round: (later("round"), "a", "[decimals=0] [out]"),

@@ -15,6 +15,7 @@ from ..core.tensor import Tensor, attach, check_dtype
 from . import (
     along,
     assignment,
+    bounds,
     dispatch,
     elementwise,
     indexing,
@@ -83,7 +84,7 @@ _PASSING: dict[str, Callable[..., Any]] = {
             (
                 elementwise,
                 "exp expm1 log log1p sqrt square reciprocal abs sign floor sin cos tanh sigmoid "
-                "relu erf clip maximum minimum",
+                "relu erf maximum minimum",
             ),
             (reductions, "sum mean max min prod logsumexp var std norm"),
             (along, "softmax log_softmax cummax cummin cumsum cumprod logcumsumexp"),
@@ -91,6 +92,7 @@ _PASSING: dict[str, Callable[..., Any]] = {
             (shifting, "flip roll"),
             (taking, "take"),
             (linear, "outer"),
+            (bounds, "clip"),
         )
         for name in names.split()
     },
