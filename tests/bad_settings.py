@@ -63,8 +63,10 @@ SPECIAL: dict[str, dict[str, Any]] = {  # where the name alone does not say it
     "tg.meshgrid": {"tensors": lambda: (tensor(2), tensor(3))},
     **{f"tg.{name}": {"a": lambda: np.array([[3, 1, 2]]), "b": lambda: np.array([[1, 0, 2]])}
        for name in ("bitwise_and", "bitwise_or", "bitwise_xor", "left_shift", "right_shift")}, "tg.bitwise_not": {"x": lambda: np.array([[3, 1, 2]])},
-    "tg.matmul": {"b": lambda: tensor(3, 2)}, "tg.outer": {"a": lambda: tensor(3), "b": lambda: tensor(2)}, "tg.reshape": {"shape": lambda: (3, 2)},
+    "tg.matmul": {"b": lambda: tensor(3, 2)}, "tg.dot": {"b": lambda: tensor(3, 2)}, "tg.vecmat": {"x": lambda: tensor(2), "a": lambda: tensor(2, 3)}, "tg.outer": {"a": lambda: tensor(3), "b": lambda: tensor(2)}, "tg.reshape": {"shape": lambda: (3, 2)},
     "tg.transpose": {"axes": lambda: (1, 0)}, "tg.squeeze": {"x": lambda: tensor(1, 3)}, "tg.take_along_axis": {"indices": lambda: np.array([[0], [1]])},
+    "tg.put_along_axis": {"indices": lambda: np.array([[0], [1]]), "values": lambda: tensor(2, 1), "axis": lambda: 1}, "tg.quantile": {"q": lambda: 0.5}, "tg.topk": {"k": lambda: 2},
+    "tg.scatter_reduce": {"indices": lambda: np.array([[0], [1]]), "values": lambda: tensor(2, 1)},
     "tg.index_add": {"value": lambda: tensor(2, 3)}, "tg.scatter": {"x": lambda: tensor(3), "shape": lambda: (2, 3)}, "tg.one_hot": {},
     "tg.einsum": {"subscripts": lambda: "ij->i", "operands": lambda: (tensor(2, 3),)}, "tg.conv1d": {"x": lambda: tensor(1, 2, 5), "bias": lambda: tensor(3)},
     "tg.conv2d": {"x": lambda: tensor(1, 2, 5, 5), "weight": lambda: tensor(3, 2, 2, 2), "bias": lambda: tensor(3)},

@@ -90,6 +90,24 @@ EQUIVALENT: dict[tuple[str, str], str] = {
     ("_ties", "x -> top"): LIKE,
     ("_extreme_tangent", "x -> t"): LIKE,
     ("norm, tangent", "x -> t"): LIKE,
+    ("put_along_axis, x", "g -> indices"): "zeros are written, of whatever dtype",
+    ("put_along_axis, value", "out -> g"): LIKE,
+    ("_put", "onto -> indices"): "zeros are written, of whatever dtype",
+    ("_put", "out -> value"): LIKE,
+    ("_last", "axis -> a"): "the same axis, counted from the front",
+    ("_last", "a -> axis"): "the same axis, counted from the end",
+    ("_last", "1 -> 2"): "every negative size means: what is left over",
+    **{
+        ("_last", f"{one} -> {other}"): LIKE
+        for one, other in (
+            ("out", "g"),
+            ("indices", "g"),
+            ("indices", "out"),
+            ("indices", "numbers"),
+        )
+    },
+    ("_sort_rule", "g -> x"): LIKE,
+    ("_sort_tangent", "t -> x"): LIKE,
     ("_cummax_rule", "g -> out"): LIKE,
     ("cummax, tangent", "t -> out"): LIKE,
     ("_of", "axis -> x"): "without an axis, all are named one by one",

@@ -582,12 +582,14 @@ def at_indices(moves: AtIndices, xs: Sequence[Any], axis: int) -> Any:
     shape = (
         indices.shape if moves.aligned else (*x.shape[:axis], *indices.shape, *x.shape[axis + 1 :])
     )
-    found = x.copy() if moves.adds else np.zeros(shape)
+    found = x.copy() if moves.adds or moves.puts else np.zeros(shape)
     for place in np.ndindex(shape):
         k = indices[place] if moves.aligned else indices[place[axis : axis + wide]]
         there = (*place[:axis], k, *place[axis + wide :])
         if moves.adds:
             found[there] += xs[2][place]
+        elif moves.puts:
+            found[there] = xs[2][place]
         else:
             found[place] = x[there]
     return found

@@ -41,6 +41,7 @@ REGISTERED = (
     "windows",
     "unwindows",
     "add_along_axis",
+    "put_along_axis",
 )
 ELEMENTWISE = {
     1: [[(4, 2)], [()], [(0, 3)], [(2, 1, 3)]],
@@ -80,6 +81,7 @@ def shifted(name: str, params: dict[str, Any], shapes: list[tuple[int, ...]]) ->
         out["axis"] = rank if rank else 0
     elif "axis" in params or name in (
         "sum",
+        "nansum",
         "mean",
         "max",
         "min",
@@ -94,11 +96,13 @@ def shifted(name: str, params: dict[str, Any], shapes: list[tuple[int, ...]]) ->
             if not isinstance(axis, int)
             else axis % rank + 1
         )
+    for axis in {"axis1", "axis2"} & params.keys():
+        out[axis] = params[axis] % (rank + (name == "undiagonal")) + 1
     if name in ("argmax", "argmin") and params.get("axis") is None:
         out["axis"] = 1
     if name in ("reshape", "broadcast_to"):
         out["shape"] = ("B", *params["shape"])
-    if name == "scatter":
+    if name in ("scatter", "undiagonal"):
         out["shape"] = ("B", *params["shape"])
     if name in ("getitem", "scatter", "setitem"):
         index = params["index"]

@@ -334,11 +334,11 @@ def test_mixed_expression_records_throughout() -> None:
 # --- what refuses --------------------------------------------------------------------------------------------------------
 
 UNKNOWN: list[tuple[str, Callable[[Any], Any]]] = [
-    ("sort", np.sort), ("fft.fft", np.fft.fft), ("linalg.eig", np.linalg.eig), ("linalg.lstsq", lambda t: np.linalg.lstsq(t, t)), ("convolve", lambda t: np.convolve(t[0], np.ones(2))),
-    ("median", np.median), ("kron", lambda t: np.kron(t, t)),
+    ("fft.fft", np.fft.fft), ("linalg.eig", np.linalg.eig), ("linalg.lstsq", lambda t: np.linalg.lstsq(t, t)), ("convolve", lambda t: np.convolve(t[0], np.ones(2))),
+    ("partition", lambda t: np.partition(t, 1)),
     ("interp", lambda t: np.interp(t, [0, 1], [0, 1])),
     ("logaddexp2", lambda t: np.logaddexp2(t, t)), ("cbrt", np.cbrt), ("heaviside", lambda t: np.heaviside(t, 0.5)), ("spacing", np.spacing),
-    ("add.accumulate", np.add.accumulate), ("add.outer", lambda t: np.add.outer(t, t)), ("subtract.reduce", np.subtract.reduce),
+    ("subtract.accumulate", np.subtract.accumulate), ("add.outer", lambda t: np.add.outer(t, t)), ("subtract.reduce", np.subtract.reduce),
     ("add.at", lambda t: np.add.at(t, 0, 1.0)),
 ]  # fmt: skip
 
@@ -462,6 +462,10 @@ A = np.random.default_rng(7).standard_normal((2, 3))
 MASK = A > 0
 SQUARE = A.T @ A + np.eye(3)
 CALLS: dict[str, list[tuple[Any, ...]]] = {
+    "sort": [(A,), (A, 0), (A, None)], "argsort": [(A,), (A, 0)], "median": [(A,), (A, 1)], "quantile": [(A, 0.3), (A, [0.2, 0.9], 0)], "percentile": [(A, 30, 1), (A, [10, 90])],
+    "nansum": [(A, 1)], "nanmean": [(A,)], "unique": [(A,)],
+    "tensordot": [(A, A), (A, A, 0), (A, A, ([1], [1]))], "inner": [(A, A)], "vdot": [(A, A)], "kron": [(A, A[0])], "cross": [(A, A[::-1] + 1)], "diagonal": [(A,), (A, 1, 1, 0)],
+    "diag": [(A,), (A[0], 1)], "trace": [(A,), (A, 1, 1, 0)],
     "round": [(A,)], "sinc": [(A,)], "ravel": [(A,)], "moveaxis": [(A, 0, 1)], "repeat": [(A, 2), (A, 2, 1)], "tile": [(A, 2)], "vstack": [((A, A),)], "hstack": [((A, A),)],
     "dstack": [((A, A),)], "column_stack": [((A, A),)], "append": [(A, A), (A, A, 0)], "array_split": [(A, 2, 1)], "rot90": [(A,), (A, 2, (1, 0))], "diff": [(A,), (A, 1, 0)], "clip": [(A, -0.5, 0.5)], "where": [(MASK, A, -A)], "sum": [(A,), (A, 1)], "prod": [(A, 0)], "mean": [(A,), (A, (0, 1))],
     "std": [(A, 1)], "var": [(A, 1)], "max": [(A, 0)], "min": [(A, 1)], "amax": [(A,)], "amin": [(A, 0)], "all": [(MASK, 1)], "any": [(MASK, 0)],
@@ -483,6 +487,8 @@ MORE: list[tuple[str, tuple[Any, ...], dict[str, Any]]] = [
     ("broadcast_to", (A, (2, 2, 3), False), {}), ("norm", (A,), {"ord": "fro", "keepdims": True}), ("norm", (A, 1, 0, True), {}), ("norm", (A, "nuc"), {}),
     ("linalg.svd", (A, False), {"compute_uv": True}), ("linalg.svd", (A,), {"compute_uv": False}), ("linalg.qr", (A,), {"mode": "r"}),
     ("linalg.eigh", (SQUARE, "U"), {}), ("linalg.eigvalsh", (SQUARE,), {"UPLO": "U"}), ("linalg.cholesky", (SQUARE,), {"upper": True}),
+    ("sort", (A, 0, "stable"), {}), ("argsort", (A,), {"kind": "mergesort", "axis": 0}), ("median", (A, 0, None, False, True), {}), ("quantile", (A, 0.5), {"method": "nearest", "keepdims": True}),
+    ("cross", (A, A + 1), {"axis": -1}), ("cross", (A, A + 1, -1, -1, -1), {}), ("trace", (A,), {"offset": -1, "out": None}),
 ]  # fmt: skip
 
 

@@ -26,15 +26,19 @@ from tinygrad_rnn.loops.elementwise import ElementwiseKernel as Chain
 from tinygrad_rnn.ops import (  # noqa: F401  (windows: for the registry)
     activations,
     along,
+    contracting,
+    counting,
     custom,
     decompositions,
     determinants,
+    diagonals,
     elementary,
     elementwise,
     fourier,
     indexing,
     linalg,
     linear,
+    order,
     penalties,
     reductions,
     shaping,
@@ -48,7 +52,7 @@ from tinygrad_rnn.recurrent import checkpoint  # noqa: F401
 # A dot in the name: an operation that some other test made. "_d0": the derivative of one that is a
 # program.
 NAMES = [name for name in REGISTRY if "." not in name and not re.search(r"_d\d+$", name)]
-OPERATIONS = {op.primitive.name: op for module in (elementwise, activations, elementary, special, penalties, linear, linalg, decompositions, determinants, fourier, reductions, shaping, indexing, custom) for op in vars(module).values()
+OPERATIONS = {op.primitive.name: op for module in (elementwise, activations, elementary, special, penalties, linear, contracting, diagonals, order, counting, linalg, decompositions, determinants, fourier, reductions, shaping, indexing, custom) for op in vars(module).values()
               if isinstance(getattr(op, "primitive", None), Primitive)}  # fmt: skip
 FLOATS = [np.dtype(np.float32), np.dtype(np.float64)]
 

@@ -1,167 +1,132 @@
-"""Names of PyTorch: each gives one sentence with what is written here, and that is right."""
+"""Options and spellings that people bring with them, and what is said where something would be lost."""
 
 from __future__ import annotations
 
-import copy
-import pickle
-import re
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
 
 import tinygrad_rnn as tg
-from tinygrad_rnn.ops import names
 
-M = tg.nn.Linear(2, 3, rng=0)
-KINDS: dict[str, tuple[Any, dict[str, str]]] = {
-    "Tensor": (tg.tensor(np.ones((2, 3))), names.TENSOR),
-    "Linear": (M, names.MODULE),
-    "Adam": (tg.optim.Adam([tg.Parameter([1.0])]), names.OPTIMIZER),
-}
-EVERY = [(kind, name) for kind, (_, table) in KINDS.items() for name in table]
+rng = np.random.default_rng(0)
+X = rng.normal(size=(3, 4))
+LOW, HIGH = np.full(4, -0.5), np.array([0.1, 0.2, -0.9, 0.4])
 
 
-@pytest.mark.parametrize(("kind", "name"), EVERY)
-def test_a_name_gives_one_sentence(kind: str, name: str) -> None:
-    thing, table = KINDS[kind]
-    assert not hasattr(thing, name) and name not in dir(thing)
-    with pytest.raises(AttributeError) as caught:
-        getattr(thing, name)
-    assert str(caught.value) == f"a {kind} has no '{name}': {table[name]}"
-    assert table[name][-1] != "." and table[name].isprintable()
+@pytest.mark.parametrize(
+    ("call", "kinds"),
+    [
+        (lambda: tg.tensor(X)[5], (IndexError, ValueError, tg.ShapeError)),
+        (lambda: tg.tensor(X)[np.array([7])], (IndexError, tg.ShapeError)),
+        (lambda: tg.take(X, [9]), (IndexError, tg.ShapeError)),
+        (lambda: tg.take_along_axis(X, np.full((3, 1), 4)), (IndexError, tg.ShapeError)),
+        (lambda: tg.tensor(X).sum(axis=2), (IndexError, ValueError, tg.ShapeError)),
+        (lambda: tg.one_hot([3], 3), (IndexError, tg.ShapeError)),
+        (lambda: tg.nn.Embedding(3, 2, rng=0)(np.array([3])), (IndexError, tg.ShapeError)),
+        (lambda: tg.optim.SGD([tg.Parameter([1.0])], lr=-1), (ValueError, tg.TinygradError)),
+        (lambda: tg.nn.Linear(2.0, 3), (TypeError, tg.TinygradError)),
+        (lambda: tg.tensor(X).sum(keepdims=2), (TypeError, tg.TinygradError)),
+    ],
+)  # fmt: skip
+def test_errors_are_of_the_kinds_that_python_expects(
+    call: Callable[[], Any], kinds: tuple[Any, ...]
+) -> None:
+    for kind in kinds:
+        with pytest.raises(kind):
+            call()
 
 
-@pytest.mark.parametrize(("kind", "name"), EVERY)
-def test_the_names_in_a_sentence_are_there(kind: str, name: str) -> None:
-    """Of tg, of a tensor t, of a module m and of an optimiser o."""
-    thing, table = KINDS[kind]
-    sentence = table[name]
-    short = {"Tensor": "t", "Linear": "m", "Adam": "o"}[kind]
-    space = {"tg": tg, "np": np, short: thing}
-    found = re.findall(rf"\b(tg|np|{short})((?:\.\w+)+)", sentence)
-    for start, path in found:
-        at = space[start]
-        words = path[1:].split(".")
-        if len(words) == 1 and re.search(rf"\b{start}\.{words[0]} = ", sentence):
-            continue  # what is set is not there before
-        for word in words:
-            at = getattr(at, word)
-    says = ("leave it out", "there are no", "it makes no difference", "write t", "write -t", "write 1 /", "write p", "there is no")  # fmt: skip
-    assert found or sentence.startswith(says), sentence
+def test_sizes_that_do_not_fit_are_no_index_error() -> None:
+    """It would end a loop over an object that has items and no iterator."""
+    with pytest.raises(tg.ShapeError) as found:
+        tg.tensor(X) @ tg.tensor(X)
+    assert not isinstance(found.value, IndexError)
 
 
-WORDS = {"through"}  # which no code here has
+# --- bounds ---------------------------------------------------------------------------------------
 
 
-def expression(sentence: str) -> Any:
-    """The longest beginning after the word "write" that is an expression."""
-    if not sentence.startswith("write "):
-        return None
-    text = sentence.removeprefix("write ")
-    for end in [len(text), *(m.start() for m in reversed(list(re.finditer(r"[,;]? ", text))))]:
-        try:
-            code = compile(text[:end], sentence, "eval")
-        except SyntaxError:
-            continue
-        if not set(code.co_names) & WORDS:
-            return code
-    return None
+@pytest.mark.parametrize("bounds", [(LOW, HIGH), (LOW, None), (None, HIGH), (-0.5, HIGH), (X[:, :1], 0.3), (np.float64(-0.5), 0.5)])  # fmt: skip
+def test_bounds_may_be_tensors(bounds: Any) -> None:
+    low, high = (tg.tensor(b) if isinstance(b, np.ndarray) else b for b in bounds)
+    expected = np.clip(X, *bounds)
+    whole = lambda t: tg.clip(t, low, high) * 1.0  # noqa: E731
+    for found in (
+        tg.clip(tg.tensor(X), low, high), tg.clip(X, *bounds), tg.tensor(X).clip(min=low, max=high),
+        np.clip(tg.tensor(X), low, high), tg.jit(whole)(tg.tensor(X)), tg.trace(whole, tg.tensor(X))(tg.tensor(X))[0],
+    ):  # fmt: skip
+        np.testing.assert_array_equal(np.asarray(found), expected)
 
 
-def test_what_is_written_in_place_of_it_runs() -> None:
-    """The expressions behind "write" that are of a tensor alone."""
-    rng = np.random.default_rng(0)
-    known = {
-        "t": tg.tensor(rng.normal(size=(2, 3))), "tg": tg, "np": np, "other": tg.tensor(rng.normal(size=(2, 3))),
-        "mask": np.ones((2, 3), bool), "indices": np.array([[0, 1], [1, 0]]), "v": 1.0,
-    }  # fmt: skip
-    ran = 0
-    for name, sentence in names.TENSOR.items():
-        code = expression(sentence)
-        if code is None:
-            continue
-        values = dict(known)
-        if " @ " in sentence:
-            values["other"] = known["other"].T
-        if name in ("index_select", "scatter_add"):
-            values |= {"indices": np.array([0, 1]), "values": known["t"]}
-        eval(code, values)
-        ran += 1
-    assert ran >= 40
+def test_derivatives_of_bounds() -> None:
+    tg.gradcheck(lambda x, a, b: (tg.clip(x, a, b) ** 2).sum(), X, LOW, HIGH + 1, order=2)
+    x, a, b = (tg.tensor(v, requires_grad=True) for v in ([1.0, 2.0, 0.0], [1.0, 1.0, 1.0], 1.5))
+    (tg.clip(x, a, b) * np.array([1, 2, 4], np.float32)).sum().backward()
+    np.testing.assert_array_equal(x.grad.numpy(), [1, 0, 0])  # on a bound it is that of x
+    np.testing.assert_array_equal(a.grad.numpy(), [0, 0, 4])
+    np.testing.assert_array_equal(b.grad.numpy(), 2)
 
 
-def test_other_names_are_as_before() -> None:
-    t = tg.tensor([1.0])
-    for name in ("nonsense", "__array_interface__"):
-        with pytest.raises(AttributeError, match=f"no attribute '{name}'"):
-            getattr(t, name)
-    assert {"reshape", "backward", "numpy"} <= set(dir(t))
-
-    class Own(tg.Module):
-        def __init__(self) -> None:
-            self.to, self.children = 3, [tg.nn.Linear(1, 1, rng=0)]
-
-        def apply(self, x: Any) -> Any:
-            return self.children[0](x) * self.to
-
-    own = Own()
-    assert own.to == 3 and len(list(own.parameters())) == 2
-    x = tg.tensor([[1.0]])
-    assert own.apply(x).item() == tg.jit(own.apply)(x).item() == copy.deepcopy(own).apply(x).item()
-    assert pickle.loads(pickle.dumps(M)).weight.tolist() == M.weight.tolist()
+def test_nan_among_values_and_bounds() -> None:
+    x, low = np.array([np.nan, 1.0, 2.0]), np.array([0.0, np.nan, 3.0])
+    np.testing.assert_array_equal(tg.clip(x, low, None), np.clip(x, low, None))
+    np.testing.assert_array_equal(tg.clip(x, None, low), np.clip(x, None, low))
+    with pytest.raises(tg.ShapeError, match="given twice"):
+        tg.clip(X, 0.0, min=1.0)
 
 
-def test_names_of_losses_and_activations_exist() -> None:
-    with pytest.raises(
-        AttributeError, match=r"has no attribute 'relu'; activations, .* as tg\.relu"
+# --- values at indices ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("index", [np.array([0, 0, 1]), [0, 0], (np.array([1, 1]), 2), tg.tensor([2, 2])])  # fmt: skip
+def test_what_would_be_lost_of_an_addition_is_said(index: Any) -> None:
+    t = tg.tensor(X)
+    with pytest.raises(tg.ShapeError, match=r"tg\.index_add\(t, i, v, axis=0\)"):
+        t[index] += 1.0
+    with pytest.raises(tg.ShapeError, match="more than once"):
+        t[index] *= t[index]
+    np.testing.assert_array_equal(t.numpy(), X)
+    t[index] = 2.0  # of which the last counts, and all are equal
+    t[np.array([0, 2])] += 1.0
+    t[:2] -= 1.0
+
+
+def test_what_the_message_says_adds_all() -> None:
+    t, i, v = tg.tensor(X), np.array([0, 2, 0]), rng.normal(size=(3, 4))
+    expected = X.copy()
+    np.add.at(expected, i, v)
+    np.testing.assert_allclose(tg.index_add(t, i, v, axis=0).numpy(), expected)
+    np.testing.assert_allclose((t + tg.scatter(v, index=i, shape=t.shape)).numpy(), expected)
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+@pytest.mark.parametrize("include", [True, False])
+@pytest.mark.parametrize("reduce", ["sum", "mean"])
+def test_scatter_reduce(reduce: str, include: bool, axis: int) -> None:
+    indices = rng.integers(0, X.shape[axis], (3, 4))
+    values = rng.normal(size=(3, 4))
+    expected = np.zeros(X.shape)
+    for place in np.ndindex(X.shape):
+        found = [values[at] for at in np.ndindex(3, 4)
+                 if tuple(indices[at] if k == axis else at[k] for k in (0, 1)) == place]  # fmt: skip
+        several = ([X[place]] if include or not found else []) + found
+        expected[place] = np.sum(several) if reduce == "sum" else np.mean(several)
+
+    def f(x: Any, v: Any) -> Any:
+        return tg.scatter_reduce(x, indices, v, axis, reduce, include)
+
+    given = tg.tensor(X), tg.tensor(values)
+    for result in (
+        f(*given),
+        tg.jit(lambda x, v: f(x, v) * 1.0)(*given),
+        tg.trace(f, *given)(*given)[0],
     ):
-        tg.nn.functional.relu  # noqa: B018
-    for name, hint in tg.nn._ELSEWHERE.items():
-        with pytest.raises(AttributeError) as caught:
-            getattr(tg.nn, name)
-        assert hint in str(caught.value)
-        for path in re.findall(r"tg((?:\.\w+)+)", hint):
-            at: Any = tg
-            for word in path[1:].split("."):
-                at = getattr(at, word)
-    for name, function in names.CALLED.items():
-        assert not hasattr(tg, name) and hasattr(tg, function), name
+        np.testing.assert_allclose(result.numpy(), expected, rtol=1e-13)
+    tg.gradcheck(lambda x, v: (f(x, v) ** 2).sum(), X, values, order=2)
 
 
-def test_modules_count_and_convert() -> None:
-    class Net(tg.Module):
-        def __init__(self) -> None:
-            self.norm, self.out = tg.nn.BatchNorm(3), tg.nn.Linear(3, 2, rng=0)
-            self.again, self.scale = self.out, tg.tensor([2.0])
-            self.cell = tg.cells.LSTM(3, 2, rng=0)
-
-        def forward(self, x: Any) -> Any:
-            return self.out(self.norm(x)) * self.scale
-
-    net = Net()
-    assert net.num_parameters() == 6 + 8 + (8 * 5 + 16)
-    net.norm.weight.requires_grad = False
-    assert net.num_parameters(trainable=True) == 3 + 8 + 56
-    double = net.astype(np.float64)
-    assert {p.dtype for p in double.parameters()} == {np.dtype(np.float64)} and double.norm.running_mean.dtype == np.float64  # fmt: skip
-    assert double.norm.num_batches_tracked.dtype == np.int64 and double.scale.dtype == np.float64
-    assert {p.dtype for p in net.parameters()} == {np.dtype(np.float32)} and type(double) is Net
-    assert double.out is double.again and not double.norm.weight.requires_grad
-    assert [n for n, _ in double.named_parameters()] == [n for n, _ in net.named_parameters()]
-    x = np.random.default_rng(0).normal(size=(4, 3))
-    y = double(tg.tensor(x))
-    np.testing.assert_allclose(y.numpy(), net(tg.tensor(x.astype(np.float32))).numpy(), rtol=1e-5)
-    y.sum().backward()
-    assert double.out.weight.grad.dtype == np.float64 and net.out.weight.grad is None
-    ys, state = tg.unroll(tg.jit(double.cell), tg.tensor(x[:, None]))
-    assert ys.dtype == np.float64 and state.c.dtype == np.float64
-    assert double.cell.initial_state(2).h.dtype == np.float64
-    back = double.astype(np.float32)
-    np.testing.assert_array_equal(back.out.weight.numpy(), net.out.weight.numpy())
-    with pytest.raises(
-        tg.DtypeError, match=r"Net\.astype: dtype must be float32 or float64.*found"
-    ):
-        net.astype(np.int64)
-    with pytest.raises(tg.TinygradError, match=r"num_parameters: trainable must be True or False"):
-        net.num_parameters(trainable=1)
+def test_other_reductions_are_refused() -> None:
+    with pytest.raises(tg.ShapeError, match="'sum' or 'mean'; found 'amax'"):
+        tg.scatter_reduce(X, np.zeros((3, 1), int), 1.0, reduce="amax")

@@ -39,13 +39,13 @@ from .formats import pickled as _pickled  # noqa: F401  (gives Tensor its pickli
 from .kernels.runtime import set_num_threads
 from .module import Module, Parameter
 from .ops import methods as _methods  # noqa: F401  (gives Tensor its operators and methods)
-from .ops.along import cummax, cumprod, cumsum, log_softmax, softmax
+from .ops.along import cummax, cummin, cumprod, cumsum, log_softmax, logcumsumexp, softmax
+from .ops.bounds import clip
 from .ops.custom import custom_vjp, elementwise, register_ufunc, silu
 from .ops.elementwise import (
     abs,
     add,
     astype,
-    clip,
     cos,
     divide,
     elu,
@@ -120,7 +120,7 @@ from .ops.shaping import (
 )
 from .ops.shifting import flip, roll, tril, triu
 from .ops.table import Tape, tape
-from .ops.taking import index_add, one_hot, take, take_along_axis
+from .ops.taking import index_add, one_hot, put_along_axis, take, take_along_axis
 from .recurrent import Cell, Window, checkpoint, tbptt, unroll
 from .recurrent import cell as _cell
 from .version import __version__ as __version__
@@ -160,6 +160,9 @@ if TYPE_CHECKING:
         unstack,
         vstack,
     )
+    from .ops.contracting import cross, dot, inner, kron, matvec, tensordot, vdot, vecmat
+    from .ops.counting import nanmean, nansum, unique
+    from .ops.diagonals import diag, diagonal
     from .ops.elementary import (
         arccos,
         arccosh,
@@ -203,6 +206,7 @@ if TYPE_CHECKING:
         ones_like,
         zeros,
     )
+    from .ops.order import argsort, median, quantile, sort, topk
     from .ops.padding import pad
     from .ops.pooling import (
         adaptive_avg_pool1d,
@@ -214,6 +218,7 @@ if TYPE_CHECKING:
         max_pool1d,
         max_pool2d,
     )
+    from .ops.scattering import scatter_reduce
     from .ops.special import digamma, erfc, erfinv, lgamma, polygamma, sinc
     from .ops.transposed import conv_transpose1d, conv_transpose2d
     from .ops.windows import conv1d, conv2d
@@ -262,6 +267,7 @@ __all__ = [
     "arctanh",
     "argmax",
     "argmin",
+    "argsort",
     "array_split",
     "astype",
     "at_step",
@@ -290,17 +296,22 @@ __all__ = [
     "copysign",
     "cos",
     "cosh",
+    "cross",
     "cummax",
+    "cummin",
     "cumprod",
     "cumsum",
     "custom_vjp",
     "data",
     "detach",
     "detect_anomaly",
+    "diag",
     "diagnose",
+    "diagonal",
     "diff",
     "digamma",
     "divide",
+    "dot",
     "draw",
     "dstack",
     "dynamics",
@@ -347,12 +358,14 @@ __all__ = [
     "hypot",
     "index_add",
     "init",
+    "inner",
     "isfinite",
     "isinf",
     "isnan",
     "jacobian",
     "jit",
     "jvp",
+    "kron",
     "leaky_relu",
     "learn",
     "left_shift",
@@ -369,16 +382,19 @@ __all__ = [
     "log_sigmoid",
     "log_softmax",
     "logaddexp",
+    "logcumsumexp",
     "logical_and",
     "logical_not",
     "logical_or",
     "logsumexp",
     "matmul",
+    "matvec",
     "max",
     "max_pool1d",
     "max_pool2d",
     "maximum",
     "mean",
+    "median",
     "meshgrid",
     "min",
     "minimum",
@@ -386,6 +402,8 @@ __all__ = [
     "mod",
     "moveaxis",
     "multiply",
+    "nanmean",
+    "nansum",
     "neg",
     "nn",
     "no_grad",
@@ -403,6 +421,8 @@ __all__ = [
     "power",
     "prelu",
     "prod",
+    "put_along_axis",
+    "quantile",
     "random",
     "ravel",
     "reciprocal",
@@ -416,6 +436,7 @@ __all__ = [
     "round",
     "save",
     "scatter",
+    "scatter_reduce",
     "selu",
     "set_num_threads",
     "sigmoid",
@@ -427,6 +448,7 @@ __all__ = [
     "softmax",
     "softplus",
     "softsign",
+    "sort",
     "split",
     "sqrt",
     "square",
@@ -444,16 +466,21 @@ __all__ = [
     "tape",
     "tbptt",
     "tensor",
+    "tensordot",
     "tile",
+    "topk",
     "trace",
     "transpose",
     "tril",
     "triu",
     "trunc",
+    "unique",
     "unroll",
     "unstack",
     "value_and_grad",
     "var",
+    "vdot",
+    "vecmat",
     "vjp",
     "vstack",
     "where",

@@ -14,12 +14,17 @@ LATER = {
         "append array_split atleast_1d atleast_2d atleast_3d column_stack diff dstack flatten "
         "hstack meshgrid moveaxis ravel repeat rot90 tile unstack vstack"
     ),
+    "ops.contracting": "cross dot inner kron matvec tensordot vdot vecmat",
+    "ops.counting": "nanmean nansum unique",
+    "ops.diagonals": "diag diagonal",
     "ops.elementary": (
         "arccos arccosh arcsin arcsinh arctan arctan2 arctanh bitwise_and bitwise_not "
         "bitwise_or bitwise_xor ceil copysign cosh exp2 floor_divide fmax fmin hypot isinf "
         "left_shift log10 log2 right_shift round sinh tan trunc xlogy"
     ),
     "ops.making": ("arange empty empty_like eye full full_like linspace ones ones_like zeros"),
+    "ops.order": "argsort median quantile sort topk",
+    "ops.scattering": "scatter_reduce",
     "ops.special": "digamma erfc erfinv lgamma polygamma sinc",
     "ops.padding": "pad",
     "ops.pooling": (

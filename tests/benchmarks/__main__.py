@@ -1,4 +1,4 @@
-"""Print all figures, or those of the parts named: ``python -m tests.benchmarks [eager] [imports] [kernels] [sequences] [functions] [training] [forms] [compiling] [peak] [scaling] [options]``."""
+"""Print all figures, or those of the parts named: ``python -m tests.benchmarks [eager] [imports] [kernels] [sequences] [functions] [training] [forms] [compiling] [peak] [operations] [scaling] [options]``."""
 
 import argparse
 import platform
@@ -13,6 +13,7 @@ from . import (
     functions,
     imports,
     kernels,
+    operations,
     peak,
     scaling,
     sequences,
@@ -29,6 +30,7 @@ PARTS = {
     "forms": forms,
     "compiling": compiling,
     "peak": peak,
+    "operations": operations,
     "scaling": scaling,
 }
 

@@ -81,6 +81,8 @@ class Draft:
                 inputs.append(i.at(batch) if isinstance(i, BatchNumber) else i)
         if v.primitive in (matmul.primitive, CONTRACT):
             return self._product(v, inputs)
+        if facts_of(v.primitive).left_to_numpy:
+            raise Unfit(f"{v.op} is left to NumPy")
         if v.primitive is v.node.primitive and decomposition(v.node) is not None:
             return self._made_of(v, [i for i in inputs if isinstance(i, Value)])
         return self.computed(v.primitive, inputs, v.params, v.shape, v)

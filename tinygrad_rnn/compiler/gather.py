@@ -59,7 +59,7 @@ class Gathers:
         if isinstance(moves, Assign):
             return [self._copy(value, out), *self._assign(value, out)]
         if isinstance(moves, AtIndices):
-            if moves.adds:
+            if moves.adds or moves.puts:
                 return [self._copy(value, out), *self._add(value, out, moves)]
             return self._take(value, out, moves)
         if isinstance(moves, OneHot):
@@ -273,14 +273,17 @@ class Gathers:
         return self._loops(value.shape, [*body, *loads, store], names)
 
     def _add(self, value: Value, out: Where, moves: AtIndices) -> list[ir.Statement]:
-        """Return the loops that add values at indices onto the copy that is there."""
+        """Return the loops that add values at indices to the copy that is there, or write them."""
         given = value.inputs[2]
         names = self._indices(given.shape)
         body, place = self._looked_up(value, moves, names)
-        if given.zero:
+        if given.zero and moves.adds:
             return []
-        loads, number = self._source(value, self.find(given).at(names, given.shape), given)
-        add = written(value, out.at(place, value.shape), number, adds=True)
+        loads: list[ir.Statement] = []
+        number: ir.Scalar = self._number(0, value)
+        if not given.zero:
+            loads, number = self._source(value, self.find(given).at(names, given.shape), given)
+        add = written(value, out.at(place, value.shape), number, adds=moves.adds)
         return self._loops(given.shape, [*body, *loads, add], names)
 
     def _one_hot(self, value: Value, out: Where) -> list[ir.Statement]:

@@ -120,7 +120,7 @@ class Builder:
         # a function of the user's is called anew each time
         if max(sizes, default=0) < SMALL or node.primitive in READS:
             return False
-        return decomposition(node) is not None
+        return decomposition(node) is not None and not facts_of(node.primitive).left_to_numpy
 
     def _replace(self, node: Node, inputs: list[Any], out: list[Value], line: Node) -> None:
         program = made_of(node)

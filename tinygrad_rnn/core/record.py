@@ -210,7 +210,7 @@ def _explain(
         except Exception:  # the rule met what the operation met
             pass
     # NumPy has no kinds of its own for what is about shapes, or about booleans
-    if isinstance(reason, IndexError) or (
+    if type(reason) is IndexError or (
         type(reason) is ValueError and re.search("shape|dimension|broadcast|axis", str(reason))
     ):
         return ShapeError(f"{shown}: {reason}{place}")

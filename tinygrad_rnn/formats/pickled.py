@@ -82,9 +82,13 @@ def _primitive(name: str) -> Primitive:
         from ..nn import ctc  # noqa: F401  (for the registry)
         from ..ops import (  # noqa: F401
             activations,
+            contracting,
+            counting,
             determinants,
+            diagonals,
             elementary,
             fourier,
+            order,
             penalties,
             special,
             windows,

@@ -9,8 +9,8 @@ import numpy as np
 from ..core.errors import ShapeError
 from ..core.primitive import Spec
 from .define import axes_of, operand, primitive
-from .elementwise import exp, log, logical_and, where
-from .facts import LARGEST, SUM
+from .elementwise import exp, log, logaddexp, logical_and, where
+from .facts import LARGEST, SMALLEST, SUM
 from .reductions import max, plain_zero, sum
 from .shaping import concatenate
 from .taking import add_along_axis, take, take_along_axis
@@ -155,3 +155,111 @@ def cummax(x: Any, *, axis: int = -1) -> Any:
     ones, where `max` lets them share. From the first nan on it is nan; 0.0 stands for -0.0.
     """
     return plain_zero(np.maximum.accumulate(np.atleast_1d(x), axis=axis).reshape(x.shape))
+
+
+@primitive(
+    _cummax_rule,
+    shape=_one_axis,
+    tangent=lambda t, out, x, axis: take_along_axis(t, _holders(out, axis), axis) if t.ndim else t,
+    examples=[*ALONG, ([()], {"axis": 0})],
+    scan=SMALLEST,
+    rule_in_words="Each minimum gives its gradient to the element that it is, the first of equal ones.",
+)
+def cummin(x: Any, *, axis: int = -1) -> Any:
+    """Return the running minimum along an axis (the last by default).
+
+    The gradient of each goes to the first of equal ones, as that of `cummax`.
+    """
+    return plain_zero(np.minimum.accumulate(np.atleast_1d(x), axis=axis).reshape(x.shape))
+
+
+# --- running logarithms of sums -------------------------------------------------------------------
+
+
+def _part(x: Any, axis: int, start: int, stop: int) -> Any:
+    return x[tuple([slice(start, stop) if i == axis else slice(None) for i in range(x.ndim)])]
+
+
+def _logcumsumexp_of_others(x: Any, axis: int) -> Any:
+    """Compute it by about log2(n) shifted sums (Hillis and Steele 1986)."""
+    if not x.ndim:
+        return x
+    a, shift = axis % x.ndim, 1
+    n = x.shape[a]
+    while shift < n:
+        later = logaddexp(_part(x, a, shift, n), _part(x, a, 0, n - shift))
+        x = concatenate([_part(x, a, 0, shift), later], axis=a)
+        shift *= 2
+    return x
+
+
+def _passed_back(g: Any, share: Any, axis: int) -> Any:
+    """Return the sums of g from each place on, of which each place passes on a share to the next.
+
+    That is s[j] = g[j] + share[j] * s[j + 1], by about log2(n) shifted sums.
+    """
+    n, shift = g.shape[axis], 1
+    while shift < n:
+        front = _part(share, axis, 0, n - shift)
+        sums = _part(g, axis, 0, n - shift) + front * _part(g, axis, shift, n)
+        g = concatenate([sums, _part(g, axis, n - shift, n)], axis=axis)
+        share = concatenate(
+            [front * _part(share, axis, shift, n), _part(share, axis, n - shift, n)], axis=axis
+        )
+        shift *= 2
+    return g
+
+
+def _passed_on(t: Any, share: Any, axis: int) -> Any:
+    """Return the same from front to back: s[j] = t[j] + share[j - 1] * s[j - 1]."""
+    back = _reverse(t.ndim, axis)
+    turned = share[back]
+    n = t.shape[axis]
+    shares = concatenate([_part(turned, axis, 1, n), _part(turned, axis, 0, 1)], axis=axis)
+    return _passed_back(t[back], shares, axis)[back]
+
+
+def _shares(out: Any, x: Any, axis: int) -> tuple[Any, Any]:
+    """Return what part of each sum is its last term, and what part of the next one it is itself.
+
+    Where a sum is 0 and its logarithm -inf, both are 0.
+    """
+    n = out.shape[axis]
+    none = out == -np.inf
+    here = where(none, 0.0, out)
+    after = concatenate([_part(here, axis, 1, n), _part(here, axis, n - 1, n)], axis=axis)
+    return where(none, 0.0, exp(x - here)), where(none, 0.0, exp(here - after))
+
+
+def _logcumsumexp_rule(g: Any, out: Any, x: Any, axis: int) -> Any:
+    if not g.ndim or not g.size:
+        return g
+    a = axis % g.ndim
+    term, share = _shares(out, x, a)
+    return term * _passed_back(g, share, a)
+
+
+def _logcumsumexp_tangent(t: Any, out: Any, x: Any, *, axis: int) -> Any:
+    if not t.ndim or not t.size:
+        return t
+    a = axis % t.ndim
+    term, share = _shares(out, x, a)
+    return _passed_on(term * t, share, a)
+
+
+@primitive(
+    _logcumsumexp_rule,
+    shape=_one_axis,
+    tangent=_logcumsumexp_tangent,
+    floating=True,
+    examples=[*ALONG, ([(7,)], {"axis": 0}), ([()], {"axis": 0})],
+    decomposition=_logcumsumexp_of_others,
+    left_to_numpy=True,
+    rule_in_words="Each element gets the gradients of all sums from it on, by its part of each.",
+)
+def logcumsumexp(x: Any, *, axis: int = -1) -> Any:
+    """Return log(cumsum(exp(x))) along an axis (the last by default), without overflow.
+
+    It is -inf as long as all are; the gradient of such an element is 0.
+    """
+    return np.logaddexp.accumulate(np.atleast_1d(x), axis=axis).reshape(x.shape)

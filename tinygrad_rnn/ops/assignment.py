@@ -16,6 +16,7 @@ import sys
 import weakref
 from collections.abc import Callable
 from dis import opmap
+from types import FrameType
 from typing import Any
 
 import numpy as np
@@ -177,6 +178,12 @@ def _last_values(shape: tuple[int, ...], index: Any, value: Any) -> tuple[Any, A
     last = np.sort(flat.size - 1 - np.unique(flat[::-1], return_index=True)[1])
     if last.size == flat.size:
         return index, value
+    if _after_addition(sys._getframe(2)):
+        raise ShapeError(
+            "t[i] += v, or another such operator: the index names an element more than once, and all but the last of what is added there "
+            "would be lost. tg.index_add(t, i, v, axis=0) adds all of them, and so does t + tg.scatter(v, index=i, shape=t.shape)"
+            f"{Where(*caller()).described()}"
+        )
     return np.unravel_index(flat[last], shape), shaping.broadcast_to(value, places.shape).reshape(
         -1
     )[last]
@@ -216,6 +223,14 @@ def _stored_back(stores: set[int]) -> bool:
     return code[place] in stores
 
 
+def _after_addition(frame: FrameType) -> bool:
+    """Whether the statement that a frame runs is ``x[i] += v``, and now writes back the sum."""
+    code, place = frame.f_code.co_code, frame.f_lasti - 2
+    while place >= 0 and code[place] in _BETWEEN:
+        place -= 2
+    return place >= 0 and code[place] == opmap["BINARY_OP"] and code[place + 1] in _IN_PLACE
+
+
 class _Probe:
     """A probe for how many references an operand has which only the running statement holds."""
 
@@ -233,6 +248,7 @@ _probe = _Probe()
 _probe[0] += 0
 _TEMPORARY = _probe.found
 _BETWEEN = {opmap["CACHE"], opmap["SWAP"]}
+_IN_PLACE = range(13, 26)  # what a binary operator says that is += or one of its kin
 _ITEM = {opmap[name] for name in ("STORE_SUBSCR", "STORE_SLICE") if name in opmap}
 _ATTRIBUTE = {opmap["STORE_ATTR"]}
 

@@ -16,6 +16,15 @@ import numpy as np
 from ..core.errors import DtypeError, ShapeError, TinygradError
 from ..core.tensor import Tensor, as_array, check_dtype
 
+
+class OutOfRangeError(ShapeError, IndexError):
+    """An index, or an axis, beyond what there is; also what Python calls an IndexError."""
+
+
+class SettingError(TinygradError, ValueError, TypeError):
+    """A setting of another kind or size than it has to be; also a ValueError and a TypeError."""
+
+
 F = TypeVar("F", bound=Callable[..., Any])
 _WORDS = {
     "[0, inf)": "a finite number of at least 0",
@@ -36,7 +45,7 @@ def number(value: Any, what: str, inside: str = "(-inf, inf)") -> float:
             value < high or (inside[-1] == "]" and value == high)
         )
     if not fits:
-        raise TinygradError(
+        raise SettingError(
             f"{what} must be {_WORDS.get(inside, f'in {inside}')}; found {shown(value)}"
         )
     return float(value)
@@ -67,7 +76,7 @@ def _whole(value: Any) -> bool:
 def flag(value: Any, what: str) -> bool:
     """Return True or False."""
     if not isinstance(value, (bool, np.bool_)):
-        raise TinygradError(f"{what} must be True or False; found {shown(value)}")
+        raise SettingError(f"{what} must be True or False; found {shown(value)}")
     return bool(value)
 
 
@@ -141,7 +150,7 @@ def of_kind(value: Any, kinds: list[str], what: str) -> None:
     if "dtype" in kinds and not (value is None and "None" in kinds):
         floating(value, what)
     elif not any(_KINDS[kind][0](value) for kind in kinds):
-        raise TinygradError(
+        raise SettingError(
             f"{what} must be {' or '.join(_KINDS[kind][1] for kind in kinds)}; found {shown(value)}"
         )
 

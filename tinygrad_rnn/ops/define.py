@@ -18,7 +18,7 @@ from ..core.record import apply, record
 from ..core.tape import NO_PARAMS, context
 from ..core.tensor import FLOAT32, FLOAT64, Tensor
 from ..loops import elementwise
-from .checks import array, kinds_of, of_kind
+from .checks import OutOfRangeError, array, kinds_of, of_kind
 from .facts import taken_from
 
 Rule = Callable[..., Any] | None
@@ -312,7 +312,7 @@ def axes_of(axis: Any, ndim: int) -> tuple[int, ...]:
         if not isinstance(a, (int, np.integer)) or isinstance(a, bool):
             raise ShapeError(f"axis {axis!r}: expected None, an int or a tuple of them")
         if not -(ndim or 1) <= a < (ndim or 1):
-            raise ShapeError(
+            raise OutOfRangeError(
                 f"axis {a} is out of range; expected {-(ndim or 1)} to {(ndim or 1) - 1} for {ndim} dimensions"
             )
         axes.append(int(a) % (ndim or 1))

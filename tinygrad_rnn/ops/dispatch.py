@@ -16,7 +16,7 @@ import numpy as np
 from ..core.errors import NotDifferentiableError
 from ..core.primitive import Spec
 from ..core.tensor import Tensor
-from . import along, elementwise, linear, reductions, shaping, shifting, taking
+from . import along, bounds, elementwise, linear, reductions, shaping, shifting, taking
 from .custom import UFUNCS
 
 
@@ -74,14 +74,6 @@ UFUNCS[np.matmul] = linear.matmul
 UFUNCS[np.negative] = elementwise.neg
 
 
-def dot(a: Any, b: Any) -> Any:
-    """Multiply as ``np.dot`` does, for operands of at most two axes."""
-    left, right = getattr(a, "ndim", 0), getattr(b, "ndim", 0)
-    if left > 2 or right > 2:
-        raise _unknown("dot of more than two axes", "Write it with @ or np.einsum. ")
-    return linear.matmul(a, b) if left and right else a * b
-
-
 def later(family: str, name: str) -> Callable[..., Any]:
     """Return an operation of a file of `ops` that is loaded when it is first called."""
 
@@ -89,6 +81,16 @@ def later(family: str, name: str) -> Callable[..., Any]:
         return getattr(import_module(f"..{family}", __name__), name)(*args, **kwargs)
 
     return call
+
+
+def dot(a: Any, b: Any) -> Any:
+    """Multiply as ``np.dot`` does; the product of matrices, which rules compute, begins at once."""
+    return (
+        linear.matmul(a, b) if getattr(b, "ndim", 0) == 2 == getattr(a, "ndim", 0) else _dot(a, b)
+    )
+
+
+_dot = later("contracting", "dot")
 
 
 def _bitwise(op: Callable[..., Any], name: str) -> Callable[..., Any]:
@@ -119,6 +121,9 @@ _LATER = (
 for _name in _LATER.split():
     UFUNCS[getattr(np, _name)] = later("elementary", _name)
 UFUNCS[np.rint] = later("elementary", "round")
+for _name in ("matvec", "vecmat"):  # which NumPy has since 2.2
+    if hasattr(np, _name):
+        UFUNCS[getattr(np, _name)] = later("contracting", _name)
 
 
 def _flat(op: Callable[..., Any]) -> Callable[..., Any]:
@@ -131,13 +136,28 @@ def _flat(op: Callable[..., Any]) -> Callable[..., Any]:
     return call
 
 
+def _by_kind(name: str) -> Callable[..., Any]:
+    """Return an order; `kind` and `stable` change nothing, since equal elements keep theirs."""
+    op = later("order", name)
+
+    def call(x: Any, axis: Any = -1, kind: Any = None, stable: Any = None) -> Any:
+        return op(x, axis)
+
+    return call
+
+
+def _percentile(x: Any, q: Any, **settings: Any) -> Any:
+    """Compute a quantile, of which the share is given in hundredths."""
+    return later("order", "quantile")(x, np.true_divide(q, 100), **settings)
+
+
 # For each function of NumPy ours, and the names of NumPy's parameters in their order: first those
 # that are inputs, then the settings. Where a setting has another name here, that stands behind a
 # colon. One in brackets does not exist here: it may be given with its default, which is None or
 # stands behind the sign of equality.
 _OUT = "[dtype] [out]"
 _TAKEN: dict[Any, tuple[Callable[..., Any], str, str]] = {
-    np.clip: (elementwise.clip, "a", "a_min:low a_max:high [out] min:low max:high"),
+    np.clip: (bounds.clip, "a", "a_min:low a_max:high [out] min:low max:high"),
     np.where: (elementwise.where, "condition x y", ""),
     np.sinc: (later("special", "sinc"), "x", ""),
     np.round: (later("elementary", "round"), "a", "[decimals=0] [out]"),
@@ -209,6 +229,34 @@ _TAKEN: dict[Any, tuple[Callable[..., Any], str, str]] = {
     np.append: (later("arranging", "append"), "arr values", "axis"),
     np.array_split: (later("arranging", "array_split"), "ary indices_or_sections", "axis"),
     np.rot90: (later("arranging", "rot90"), "m", "k axes"),
+    np.sort: (_by_kind("sort"), "a", "axis kind [order] stable"),
+    np.argsort: (_by_kind("argsort"), "a", "axis kind [order] stable"),
+    np.median: (later("order", "median"), "a", "axis [out] [overwrite_input=False] keepdims"),
+    np.quantile: (
+        later("order", "quantile"),
+        "a",
+        "q axis [out] [overwrite_input=False] method keepdims [weights]",
+    ),
+    np.percentile: (
+        _percentile,
+        "a",
+        "q axis [out] [overwrite_input=False] method keepdims [weights]",
+    ),
+    np.nansum: (later("counting", "nansum"), "a", f"axis {_OUT} keepdims [initial] [where]"),
+    np.nanmean: (later("counting", "nanmean"), "a", f"axis {_OUT} keepdims [where]"),
+    np.unique: (
+        later("counting", "unique"),
+        "ar",
+        "return_index return_inverse return_counts axis [equal_nan=True] [sorted=True]",
+    ),
+    np.tensordot: (later("contracting", "tensordot"), "a b", "axes"),
+    np.inner: (later("contracting", "inner"), "a b", ""),
+    np.vdot: (later("contracting", "vdot"), "a b", ""),
+    np.kron: (later("contracting", "kron"), "a b", ""),
+    np.cross: (later("contracting", "cross"), "a b", "[axisa=-1] [axisb=-1] [axisc=-1] axis"),
+    np.diagonal: (later("diagonals", "diagonal"), "a", "offset axis1 axis2"),
+    np.diag: (later("diagonals", "diag"), "v", "k"),
+    np.trace: (later("diagonals", "trace"), "a", "offset axis1 axis2 [dtype] [out]"),
     np.diff: (later("arranging", "diff"), "a", "n axis [prepend] [append]"),
 }
 
@@ -262,15 +310,22 @@ _TAKEN |= {np.amax: _TAKEN[np.max], np.amin: _TAKEN[np.min]}
 _FUNCTIONS |= {function: _called(function) for function in _TAKEN}
 
 
-def _einsum(*operands: Any, **settings: Any) -> Any:
-    """Compute ``np.einsum``; `optimize` is ignored: the order of the products changes no value."""
-    given = {k: v for k, v in settings.items() if k != "optimize" and v is not None}
+def _einsum(*operands: Any, optimize: Any = True, **settings: Any) -> Any:
+    """Compute ``np.einsum``."""
+    given = {k: v for k, v in settings.items() if v is not None}
     if given:
         raise _unknown(f"einsum with {sorted(given)}", "")
-    return linear.einsum(*operands)
+    return linear.einsum(*operands, optimize=optimize)
 
 
 _FUNCTIONS[np.einsum] = _einsum
+_ACCUMULATE: dict[Any, Callable[..., Any]] = {
+    np.add: along.cumsum,
+    np.multiply: along.cumprod,
+    np.maximum: along.cummax,
+    np.minimum: along.cummin,
+    np.logaddexp: along.logcumsumexp,
+}
 _REDUCE = {
     np.add: reductions.sum,
     np.multiply: reductions.prod,
@@ -297,6 +352,8 @@ def array_ufunc(self: Tensor, ufunc: Any, method: str, *inputs: Any, **kwargs: A
         return _REDUCE[ufunc](
             inputs[0], axis=kwargs.get("axis", 0), keepdims=kwargs.get("keepdims", False)
         )
+    if method == "accumulate" and ufunc in _ACCUMULATE and set(kwargs) <= {"axis"}:
+        return _ACCUMULATE[ufunc](inputs[0], axis=kwargs.get("axis", 0))
     name = ufunc.__name__ if method == "__call__" else f"{ufunc.__name__}.{method}"
     extra = f" with {sorted(kwargs)}" if kwargs else ""
     raise _unknown(name + extra, "tg.register_ufunc states the derivative of a ufunc; ")

@@ -150,10 +150,13 @@ class AtIndices:
     aligned : bool
         The indices have all axes of the first input, and each place is looked up among its own
         row; otherwise all axes of the indices stand in place of the one axis.
+    puts : bool
+        The third input is written there, the last one where several are, to a copy of the first.
     """
 
     adds: bool
     aligned: bool
+    puts: bool = False
 
 
 @dataclass(frozen=True)
@@ -195,6 +198,9 @@ class Facts:
     decomposition : callable or None
         A function with the inputs and parameters of forward that computes the same by operations
         from which compiled code can be made.
+    left_to_numpy : bool
+        Functions leave the operation to NumPy, which is quicker than what it is made of; in steps
+        it is made of that.
     casts : bool
         Every element is converted to the dtype ``params["dtype"]``.
     linear_if : callable or None
@@ -229,6 +235,7 @@ class Facts:
     contraction: Callable[[dict[str, Any], Sequence[int]], Contraction] | None = None
     moves: Moves | None = None
     decomposition: Callable[..., Any] | None = None
+    left_to_numpy: bool = False
     casts: bool = False
     linear_if: Callable[[dict[str, Any]], bool] | None = None
     library: str | None = None

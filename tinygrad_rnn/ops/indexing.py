@@ -12,6 +12,7 @@ from ..core.primitive import Spec
 from ..core.record import apply
 from ..core.tape import Where, caller
 from ..core.tensor import Tensor, as_array
+from .checks import OutOfRangeError
 from .define import broadcast, primitive
 from .facts import FREE, Assign, Gather, Scatter
 from .shaping import as_view, whole_numbers
@@ -49,7 +50,7 @@ def _getitem_shape(x: Any, *, index: Any) -> Spec:
     try:
         return Spec(np.broadcast_to(np.zeros((), x.dtype), x.shape)[index].shape, x.dtype)
     except IndexError as error:
-        raise ShapeError(
+        raise OutOfRangeError(
             f"index {show_index(index)} does not fit shape {x.shape}: {error}"
         ) from None
 

@@ -6,7 +6,7 @@ import functools
 import math
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -258,7 +258,7 @@ _EINSUM = _einsum.primitive
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 
 
-def einsum(subscripts: Any, *operands: Any) -> Any:
+def einsum(subscripts: Any, *operands: Any, optimize: Any = True) -> Any:
     """Return the Einstein summation of the operands, as `numpy.einsum`.
 
     The output may be explicit or implicit; ellipsis and repeated labels (diagonals) are allowed.
@@ -268,6 +268,10 @@ def einsum(subscripts: Any, *operands: Any) -> Any:
     subscripts : str
         For example ``"tbi,ij->tbj"``.
     *operands : Tensor or array
+    optimize : bool, str or list
+        A path, as `numpy.einsum_path` returns it: which operands are taken together, one after the
+        other; each is an operation of its own on the tape. Otherwise the order is found here, and
+        what NumPy takes ("greedy", "optimal", a bool) changes nothing.
 
     Notes
     -----
@@ -276,42 +280,98 @@ def einsum(subscripts: Any, *operands: Any) -> Any:
     """
     if not isinstance(subscripts, str):
         subscripts, operands = _numbered((subscripts, *operands))
-    operands = tuple(x if hasattr(x, "ndim") else np.asarray(x) for x in operands)
-    terms, output = _spelled_out(subscripts, operands)
-    terms, given = _without_spread_axes(terms, operands)
-    free = [c for c in LETTERS if c not in "".join(terms) + output]
-    for i, term in enumerate(list(terms)):
-        for label in sorted({c for c in term if term.count(c) > 1}):
-            # a diagonal: the second label gets its own name, tied by an identity matrix
-            while terms[i].count(label) > 1:
-                fresh, at = free.pop(0), terms[i].rindex(label)
-                terms[i] = terms[i][:at] + fresh + terms[i][at + 1 :]
-                terms.append(label + fresh)
-                given.append(np.eye(given[i].shape[at], dtype=given[i].dtype))
-    return apply(_EINSUM, given, {"subscripts": f"{','.join(terms)}->{output}"})
+    given = [x if hasattr(x, "ndim") else np.asarray(x) for x in operands]
+    read, output, shapes = _read(subscripts, tuple([tuple(x.shape) for x in given]))
+    terms = list(read)
+    for i, (term, shape) in enumerate(zip(terms, shapes, strict=True)):
+        if shape is not None:
+            given[i] = given[i].reshape(shape)
+        if len(set(term)) < len(term):
+            terms[i], given[i] = _without_repetitions(term, given[i])
+    if optimize is True:
+        return _summation(terms, given, output)
+    for together in _given_path(optimize, len(terms)):
+        taken = [(terms.pop(k), given.pop(k)) for k in sorted(together, reverse=True)][::-1]
+        needed = {*output, *"".join(terms)}
+        kept = "".join(c for c in dict.fromkeys("".join(t for t, _ in taken)) if c in needed)
+        given.append(_summation([t for t, _ in taken], [x for _, x in taken], kept))
+        terms.append(kept)
+    return _summation(terms, given, output)
 
 
-def _spelled_out(subscripts: str, operands: Sequence[Any]) -> tuple[list[str], str]:
-    """Return the terms and the output of subscripts, with letters in place of '...'."""
+def _summation(terms: Sequence[str], operands: Sequence[Any], output: str) -> Any:
+    return apply(_EINSUM, operands, {"subscripts": f"{','.join(terms)}->{output}"})
+
+
+def _without_repetitions(term: str, x: Any) -> tuple[str, Any]:
+    """Return a term in which each label stands once, and the diagonals of the operand."""
+    from .diagonals import diagonal
+
+    while label := next((c for c in term if term.count(c) > 1), ""):
+        first, second = term.index(label), term.rindex(label)
+        if x.shape[first] != x.shape[second]:
+            raise ShapeError(
+                f"einsum: label '{label}' has size {x.shape[first]} and size {x.shape[second]} in shape {tuple(x.shape)}"
+            )
+        x = diagonal(x, 0, first, second)
+        term = "".join(c for k, c in enumerate(term) if k not in (first, second)) + label
+    return term, x
+
+
+def _given_path(optimize: Any, count: int) -> list[tuple[int, ...]]:
+    """Return the steps of a path but for the last, which takes all that is left; [] if none is given."""
+    path = optimize
+    if path is None or isinstance(path, (bool, np.bool_)):
+        return []
+    if isinstance(path, str) and path in ("greedy", "optimal"):
+        return []
+    if isinstance(path, tuple) and len(path) == 2 and path[0] in ("greedy", "optimal"):
+        return []  # with the memory that NumPy may use
+    named = isinstance(path, (list, tuple)) and len(path) > 1 and path[0] == "einsum_path"
+    steps = list(path)[1:] if named else [()]
+    left = count
+    for step in steps:
+        fits = isinstance(step, (tuple, list)) and bool(step) and len(set(step)) == len(step)
+        if not fits or any(type(k) is not int or not 0 <= k < left for k in step):
+            raise ShapeError(
+                "einsum: optimize must be True, False, 'greedy', 'optimal', or a path as np.einsum_path returns it, "
+                f"['einsum_path', (0, 1), ...], for {count} operands; found {optimize!r}"
+            )
+        left += 1 - len(step)
+    return [tuple(step) for step in steps][: -1 if left == 1 else None]
+
+
+@functools.lru_cache(512)
+def _read(
+    subscripts: str, shapes: tuple[tuple[int, ...], ...]
+) -> tuple[tuple[str, ...], str, tuple[tuple[int, ...] | None, ...]]:
+    """Return the term of each operand, that of the result, and the shapes that operands get.
+
+    There are letters in place of '...', and none for the axes of size 1 that broadcast.
+    """
     text = subscripts.replace(" ", "")
-    left, arrow, output = text.partition("->")
-    terms = left.split(",")
-    _check_subscripts(subscripts, terms, output, operands)
+    inputs, arrow, output = text.partition("->")
+    terms = inputs.split(",")
+    _check_subscripts(subscripts, terms, output, shapes)
     free = [c for c in LETTERS if c not in text]
     spread = [
-        x.ndim - len(t.replace("...", "")) if "..." in t else 0
-        for t, x in zip(terms, operands, strict=True)
+        len(shape) - len(t.replace("...", "")) if "..." in t else 0
+        for t, shape in zip(terms, shapes, strict=True)
     ]
     dots = "".join(free.pop(0) for _ in range(max(spread, default=0)))
     terms = [t.replace("...", dots[len(dots) - n :]) for t, n in zip(terms, spread, strict=True)]
-    if arrow:
-        return terms, output.replace("...", dots)
     joined = "".join(terms)
-    return terms, dots + "".join(sorted(c for c in set(joined) - set(dots) if joined.count(c) == 1))
+    output = (
+        output.replace("...", dots)
+        if arrow
+        else dots + "".join(sorted(c for c in set(joined) - set(dots) if joined.count(c) == 1))
+    )
+    left, kept = _without_spread_axes(terms, shapes)
+    return left, output, kept
 
 
 def _check_subscripts(
-    subscripts: str, terms: Sequence[str], output: str, operands: Sequence[Any]
+    subscripts: str, terms: Sequence[str], output: str, shapes: Sequence[tuple[int, ...]]
 ) -> None:
     """Raise a ShapeError unless the terms and the output fit each other and the operands."""
     for part in (*terms, output):
@@ -319,45 +379,41 @@ def _check_subscripts(
             raise ShapeError(
                 f"einsum: '{subscripts}' may hold letters, commas, one '->', and '...' once in a term; found '{part}'"
             )
-    if len(terms) != len(operands):
-        raise ShapeError(
-            f"einsum: '{subscripts}' names {len(terms)} operands; found {len(operands)}"
-        )
+    if len(terms) != len(shapes):
+        raise ShapeError(f"einsum: '{subscripts}' names {len(terms)} operands; found {len(shapes)}")
     for c in output.replace("...", ""):
         if c not in "".join(terms) or output.count(c) > 1:
             raise ShapeError(
                 f"einsum: label '{c}' of the result of '{subscripts}' must be one of the operands', and stand there once"
             )
-    for term, x in zip(terms, operands, strict=True):
+    for term, shape in zip(terms, shapes, strict=True):
         named = len(term.replace("...", ""))
-        if named > x.ndim or (named < x.ndim and "..." not in term):
+        if named > len(shape) or (named < len(shape) and "..." not in term):
             raise ShapeError(
-                f"einsum of '{subscripts}': '{term}' names {named} axes; found shape {tuple(x.shape)}"
+                f"einsum of '{subscripts}': '{term}' names {named} axes; found shape {shape}"
             )
 
 
 def _without_spread_axes(
-    terms: Sequence[str], operands: Sequence[Any]
-) -> tuple[list[str], list[Any]]:
-    """Return terms and operands without the axes of size 1 that broadcast: they need no label."""
-    terms = list(terms)
-    given = list(operands)
+    terms: Sequence[str], shapes: Sequence[tuple[int, ...]]
+) -> tuple[tuple[str, ...], tuple[tuple[int, ...] | None, ...]]:
+    """Return terms and new shapes without the axes of size 1 that broadcast: they need no label."""
     pairs = [
-        (c, n) for t, x in zip(terms, given, strict=True) for c, n in zip(t, x.shape, strict=False)
+        (c, n)
+        for term, shape in zip(terms, shapes, strict=True)
+        for c, n in zip(term, shape, strict=False)
     ]
     spread_over = {c for c, n in pairs if n != 1}
-    for i, (term, x) in enumerate(zip(list(terms), operands, strict=True)):
+    left, kept_shapes = list(terms), cast("list[tuple[int, ...] | None]", [None] * len(terms))
+    for i, (term, shape) in enumerate(zip(terms, shapes, strict=True)):
         kept = [
             k
-            for k, (c, n) in enumerate(zip(term, x.shape, strict=False))
+            for k, (c, n) in enumerate(zip(term, shape, strict=False))
             if n != 1 or c not in spread_over
         ]
-        if len(kept) < len(term) == x.ndim:
-            terms[i], given[i] = (
-                "".join(term[k] for k in kept),
-                x.reshape([x.shape[k] for k in kept]),
-            )
-    return terms, given
+        if len(kept) < len(term) == len(shape):
+            left[i], kept_shapes[i] = "".join(term[k] for k in kept), tuple(shape[k] for k in kept)
+    return tuple(left), tuple(kept_shapes)
 
 
 def _numbered(given: Sequence[Any]) -> tuple[str, tuple[Any, ...]]:

@@ -15,6 +15,7 @@ from ..core.tensor import Tensor, attach, check_dtype
 from . import (
     along,
     assignment,
+    bounds,
     dispatch,
     elementwise,
     indexing,
@@ -84,14 +85,15 @@ _PASSING: dict[str, Callable[..., Any]] = {
             (
                 elementwise,
                 "exp expm1 log log1p sqrt square reciprocal abs sign floor sin cos tanh sigmoid "
-                "relu erf clip maximum minimum",
+                "relu erf maximum minimum",
             ),
             (reductions, "sum mean max min prod logsumexp var std norm"),
-            (along, "softmax log_softmax cummax cumsum cumprod"),
+            (along, "softmax log_softmax cummax cummin cumsum cumprod logcumsumexp"),
             (shaping, "transpose reshape swapaxes expand_dims squeeze broadcast_to"),
             (shifting, "flip roll"),
             (taking, "take"),
             (linear, "outer"),
+            (bounds, "clip"),
         )
         for name in names.split()
     },
@@ -115,6 +117,36 @@ def _repeat(self: Tensor, repeats: Any, axis: int | None = None) -> Any:
     from . import arranging
 
     return arranging.repeat(self, repeats, axis)
+
+
+def _diagonal(self: Tensor, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Any:
+    """Return the diagonal of a matrix, or of each in a stack; it stands on the last axis.
+
+    Parameters
+    ----------
+    offset : int
+        Which diagonal: above 0 one that begins further right, below 0 one that begins further down.
+    axis1, axis2 : int
+        The axes of the rows and of the columns.
+    """
+    from . import diagonals
+
+    return diagonals.diagonal(self, offset, axis1, axis2)
+
+
+def _trace(self: Tensor, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Any:
+    """Return the sum of a diagonal.
+
+    Parameters
+    ----------
+    offset : int
+        Which diagonal: above 0 one that begins further right, below 0 one that begins further down.
+    axis1, axis2 : int
+        The axes of the rows and of the columns.
+    """
+    from . import diagonals
+
+    return diagonals.trace(self, offset, axis1, axis2)
 
 
 METHODS: dict[str, Any] = {
@@ -150,6 +182,8 @@ METHODS: dict[str, Any] = {
     "copy": _copy,
     "detach": elementwise.stop_gradient,
     "dot": dispatch.dot,
+    "diagonal": _diagonal,
+    "trace": _trace,
     "split": shaping.split,
     "argmax": reductions.argmax,
     "argmin": reductions.argmin,
