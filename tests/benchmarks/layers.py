@@ -1,11 +1,12 @@
 """Losses, activations, layers and training rules beside PyTorch, at 1,000 and 1,000,000 elements.
 
 ``python -m tests.benchmarks.layers [name ...]`` prints a row for each whose name has one of the words:
-the time of ours, and how many times longer that is than PyTorch's, forward and with backward.
+the time of ours on the processor, and how many times longer that is than PyTorch's, forward and with backward.
 """
 
 import os
 import sys
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -153,7 +154,7 @@ def of_rule(make: Callable[..., Any], parameters: list[Any]) -> Callable[[], Non
 
 def line(name: str, n: int, timed: dict[str, Callable[[], Any]]) -> tuple[str, ...]:
     """Time a row, and return its texts."""
-    seconds = interleaved(timed, rounds=101 if n < 10_000 else 9)
+    seconds = interleaved(timed, rounds=101 if n < 10_000 else 15, clock=time.process_time)
     texts = [name, f"{n:,}"]
     for kind in ("", ", both"):
         if f"tg{kind}" in seconds:

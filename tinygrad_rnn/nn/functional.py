@@ -15,7 +15,16 @@ from ..ops.define import operand
 from ..ops.elementwise import logical_and, where
 from ..ops.linear import matmul
 from .masks import drawing, floating
+from .losses import bce_with_logits, cross_entropy, mse_loss
 from .weighting import of_known
+
+__all__ = [
+    "bce_with_logits",
+    "cross_entropy",
+    "dropout",
+    "mse_loss",
+    "scaled_dot_product_attention",
+]
 
 
 def dropout(x: Any, p: float, *, training: bool = True, rng: Any = None) -> Any:
