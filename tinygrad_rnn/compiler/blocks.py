@@ -14,7 +14,7 @@ import numpy as np
 
 from ..core.primitive import Array
 from ..kernels import runtime
-from ..kernels.norms import Side, norms_of_products, norms_of_sums, product, step_norms
+from ..kernels.row_norms import Side, norms_of_products, norms_of_sums, product, step_norms
 from ..loops import ir, workspace
 from ..loops.ir import COLUMNS, dtype_of
 from .calls import Arguments, CompiledFunction, Residuals, Shard

@@ -15,7 +15,7 @@ import numpy as np
 
 from ..core.primitive import Array
 from ..core.tape import Node
-from ..kernels.norms import step_norms
+from ..kernels.row_norms import step_norms
 from ..recurrent.measured import Figures, Walked
 from .blocks import Block, StepRunner, states_again
 from .calls import Residuals

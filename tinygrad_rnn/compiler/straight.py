@@ -28,7 +28,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..core.memory import empty
+from ..core.memory import SMALL, empty
 from ..core.primitive import Array
 from ..kernels import blas, runtime, table
 from ..kernels.table import Call
@@ -80,6 +80,8 @@ class Straight:
     ----------
     values, inputs, outputs : sequence of Value
         The program, which stays as it is.
+    extend : callable, optional
+        Is given the program, and may append what is done behind it, with further inputs.
 
     Raises
     ------
@@ -88,9 +90,15 @@ class Straight:
     """
 
     def __init__(
-        self, values: Sequence[Value], inputs: Sequence[Value], outputs: Sequence[Value]
+        self,
+        values: Sequence[Value],
+        inputs: Sequence[Value],
+        outputs: Sequence[Value],
+        extend: Callable[[Program], None] | None = None,
     ) -> None:
         program = Program(values, inputs, outputs)
+        if extend is not None:
+            extend(program)
         every = _values(program)
         for v in every:
             for one in (v, *v.sources):
@@ -108,7 +116,8 @@ class Straight:
         outs = self._outs(program)
         self.tensors, self._taken, self._leaves = program.tensors, program.taken, program.leaves
         self._takes = any(n is not None for n in program.taken)
-        self.made = [(o.shape, inner_dtype(o)) for o in outs]
+        self._shapes, self._dtypes = [o.shape for o in outs], [inner_dtype(o) for o in outs]
+        self._small = all(o.size * inner_dtype(o).itemsize < SMALL for o in outs)
         arrays = [*program.inputs, *program.held_by, *outs]
         if any(0 in v.shape for v in arrays):
             raise Unfit("an array without elements")
@@ -158,7 +167,7 @@ class Straight:
                 a.astype(np.int64) if k in self._narrow and a.dtype == self._narrow[k] else a
                 for k, a in enumerate(given)
             ]
-        outs = [empty(shape, dtype) for shape, dtype in self.made]
+        outs = self.fresh()
         frame = workspace.pool.take(self.key, lambda find: Frame(self))
         try:
             wrong = self._run(frame.tables, (*given, *outs, frame.memory))
@@ -169,6 +178,11 @@ class Straight:
         for k, dtype in self._narrow_outs:
             outs[k] = outs[k].astype(dtype)
         return self._results(outs, given) if self._passed else tuple(outs)
+
+    def fresh(self) -> list[Array]:
+        """Return new arrays for the outputs."""
+        # of small ones `empty` makes the same, and takes as long again to find it out
+        return list(map(np.empty if self._small else empty, self._shapes, self._dtypes))
 
     def _run(self, tables: list[list[Array]], arrays: tuple[Array, ...]) -> bool:
         """Make all calls; return whether something is wrong."""
@@ -262,20 +276,25 @@ class Straight:
     def _phases(self, addresses: Mapping[str, int]) -> list[list[list[Call]]]:
         """Return the calls one after the other; where there are several lists, threads share them."""
         found: list[list[list[Call]]] = [[[]]]
+
+        def add(phase: list[list[Call]]) -> None:
+            if len(phase) == len(found[-1]) == 1:
+                found[-1][0].extend(phase[0])
+            else:
+                found.append(phase)
+
         for _, several in itertools.groupby(self.steps, key=self._together.get):
             steps = list(several)
-            calls = []
-            for step in steps:
-                if isinstance(step, _Part):
-                    address = addresses[step.function.name]
-                    calls.append([Call(address, True, step.places(self.memory))])
-                else:
-                    calls.append(step.calls(self.memory))
             if self._together.get(steps[0]) is None:
-                if len(found[-1]) > 1:
-                    found.append([[]])
-                found[-1][0] += itertools.chain.from_iterable(calls)
+                for step in steps:
+                    if isinstance(step, _Part):
+                        address = addresses[step.function.name]
+                        add([[Call(address, True, step.places(self.memory))]])
+                    else:
+                        for phase in step.phases(self.memory):
+                            add(phase)
             else:
+                calls = [step.calls(self.memory) for step in steps if isinstance(step, Native)]
                 threads = min(runtime.threads(), len(calls))
                 parts = [calls[k::threads] for k in range(threads)]
                 found.append([list(itertools.chain.from_iterable(part)) for part in parts])

@@ -13,12 +13,12 @@ from . import runtime
 
 BLOCK = 1 << 15  # numbers that are worked on at a time, so that they stay in the cache
 LOST = 1e3  # times the result is the largest sum of terms of which enough digits are left
-CODE = Path(__file__).with_name("norm_code.py")
+CODE = Path(__file__).with_name("row_norms_code.py")
 
 
 @functools.cache
 def _library(dtype: np.dtype[Any]) -> Any:
-    """Return the functions of norm_code.py, compiled for a kind of number."""
+    """Return the functions of row_norms_code.py, compiled for a kind of number."""
     text = CODE.read_text(encoding="utf-8")
     return runtime.load(text.replace("BITS = 32", f"BITS = {8 * dtype.itemsize}"))
 
