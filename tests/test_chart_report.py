@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tinygrad_rnn.train import axis, chart
+from tinygrad_rnn.palette import THEMES
+from tinygrad_rnn.train import axis
 from tinygrad_rnn.train.chart import Series, line_chart, moving_average
 from tinygrad_rnn.train.report import Row, headline, write_report
 
@@ -253,9 +254,9 @@ def relative_luminance(colour: str) -> float:
 
 
 def test_label_colours_have_contrast() -> None:
-    for ground, colours in (("#ffffff", chart._LIGHT), ("#16181b", chart._DARK)):
-        for colour in colours:
-            low, high = sorted((relative_luminance(ground), relative_luminance(colour)))
+    for theme in THEMES.values():
+        for colour in theme.series:
+            low, high = sorted((relative_luminance(theme.page), relative_luminance(colour)))
             assert (high + 0.05) / (low + 0.05) >= 4.5, colour
 
 

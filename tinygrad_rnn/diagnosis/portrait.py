@@ -12,6 +12,7 @@ import numpy as np
 
 from ..core.primitive import Array
 from ..files import replace_file
+from ..palette import DARK, LIGHT
 from .points import Points
 
 _SIDE = 520.0  # pixels of the longer side of the plane
@@ -23,11 +24,14 @@ _MARKS = {  # of each kind: its shape, and what the legend calls it
     "marginal": ("half", "marginal"),
     "slow": ("diamond", "slow"),
 }
-_STYLE = """
-.portrait { --paper: #fff; --ink: #1c1c1c; --muted: #5f5f5f; --rule: #c9c9c5; --path: #8fa9bf; --still: #0a5fa5; --moving: #c24a00;
+_COLOURS = {"paper": "page", "ink": "text", "muted": "faint", "rule": "frame-edge"}
+_COLOURS |= {"path": "linear-edge", "still": "series-0", "moving": "series-1"}
+_STYLE = (
+    """
+.portrait { @light@
   font-family: "Helvetica Neue", Helvetica, Arial, "Liberation Sans", sans-serif; font-size: 13px; }
 @media screen and (prefers-color-scheme: dark) {
-  .portrait { --paper: #16181b; --ink: #ececea; --muted: #a4a6a8; --rule: #43474b; --path: #5d7388; --still: #6db5f2; --moving: #ff9a57; }
+  .portrait { @dark@ }
 }
 .portrait .paper { fill: var(--paper); }
 .portrait text { fill: var(--muted); }
@@ -43,6 +47,9 @@ _STYLE = """
 .portrait .unstable { stroke: var(--moving); fill: none; }
 .portrait .slow { stroke: var(--muted); }
 """.strip()
+    .replace("@light@", LIGHT.variables(_COLOURS))
+    .replace("@dark@", DARK.variables(_COLOURS))
+)
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from ..core.tape import Node
 from ..core.tensor import KeepGrad
 from ..ops.source import expressions, names_of, spot_of
 from ..ops.table import Tape
+from ..palette import CIVIDIS
 from ..recurrent.ledger import Share, Visit, reverse, values
 from ..recurrent.moments import Lane, Moment
 from .arrays import Arrays, short
@@ -25,7 +26,6 @@ from .labels import slice_text
 from .layout import place
 from .rules import formula, rule_text, source_of
 from .rules import names_of as names_of_operands
-from .scale import CIVIDIS
 from .selection import Request
 from .sketch import sketch_graph
 

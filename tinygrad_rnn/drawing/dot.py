@@ -6,24 +6,12 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from ..palette import THEMES, ink
 from .boxes import HATCH, HEIGHT, Arrow, Box, Curve, Legend, Sketch
 from .frames import Frame
 from .layout import TIP, Layout
 from .stepplan import Point
-from .style import (
-    CUT,
-    FONT,
-    GAP_STYLE,
-    ROOT_WIDTH,
-    SIZE,
-    SMALL,
-    THEMES,
-    TINY,
-    WIDTHS,
-    ink,
-    kind,
-    xml,
-)
+from .style import CUT, FONT, GAP_STYLE, ROOT_WIDTH, SIZE, SMALL, TINY, WIDTHS, kind, xml
 
 if TYPE_CHECKING:
     import graphviz

@@ -24,15 +24,24 @@ from ..core.trace import Program
 from ..core.walks import like
 from ..files import replace_file
 from ..ops.table import Tape
+from ..palette import DARK, LIGHT
 from ..recurrent.ledger import check_walkable
 from ..recurrent.opened import opened
 from .contents import Contents
 from .errors import DrawingError
 from .notebook import frame_of
-from .style import BACK, DARK, LIGHT, PLAIN, STATE, WEIGHT, Theme
+from .style import BACK, PLAIN, STATE, WEIGHT
 
 PAGE = Path(__file__).parent / "page"
 SCRIPTS = ("state.js", "scene.js", "panel.js", "app.js")
+COLOURS = {  # what the page calls a colour, and what the palette does
+    **{name: name for name in ("page", "raised", "soft", "rule", "text", "faint", "mark")},
+    **{name: name for name in ("frame", "frame-edge", "negative", "middle", "positive")},
+    **{name: name for name in ("on-light", "on-dark")},
+    **{"line": PLAIN, "state": STATE, "weight": WEIGHT, "backward": BACK},
+    **{"stage": "page", "focus": "text", "forward": "series-0", "found": "series-2"},
+    **{name: name for family in LIGHT.fills for name in (family, f"{family}-edge")},
+}
 
 
 class Page(type(Path())):  # type: ignore[misc]
@@ -136,19 +145,10 @@ def _html(data: dict[str, Any], title: str) -> str:
     text = json.dumps(data, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
     parts = {
         "TITLE": escape(title),
-        "STYLE": f":root {{ {_colours(LIGHT)} }}\n:root[data-theme=dark] {{ {_colours(DARK)} }}\n{read('style.css')}",
+        "STYLE": f":root {{ {LIGHT.variables(COLOURS)} }}\n:root[data-theme=dark] {{ {DARK.variables(COLOURS)} }}\n{read('style.css')}",
         "SCRIPT": "\n".join(map(read, SCRIPTS)),
         "DATA": text.replace("<", "\\u003c")
         .replace("\u2028", "\\u2028")
         .replace("\u2029", "\\u2029"),
     }
     return re.sub(r"@(TITLE|STYLE|SCRIPT|DATA)@", lambda found: parts[found[1]], read("page.html"))
-
-
-def _colours(theme: Theme) -> str:
-    """Return the colours that the page has in common with drawn pictures, as variables."""
-    found = {"line": PLAIN, "state": STATE, "weight": WEIGHT, "backward": BACK}
-    lines = [f"--{name}: {theme.edges[kind]};" for name, kind in found.items()]
-    for family, (inside, outline) in theme.fills.items():
-        lines.append(f"--{family}: {inside}; --{family}-edge: {outline};")
-    return " ".join(lines)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ..files import replace_file
 from ..kernels.runtime import without_collection
 from ..ops.table import Tape
+from ..palette import DARK, LIGHT
 from ..recurrent.opened import opened, opened_all
 from .boxes import Sketch
 from .detail import Detail
@@ -25,7 +26,7 @@ from .overlays import overlays_of
 from .render import render
 from .selection import Request, shown_steps
 from .sketch import sketch_graph
-from .style import DARK, LIGHT, xml
+from .style import xml
 from .subject import gradients_of, subject
 from .survey import Survey
 from .svg import WIDE, plain_svg

@@ -10,27 +10,13 @@ import hashlib
 import math
 import re
 
+from ..palette import DARK, LIGHT, Theme, ink
 from .boxes import HATCH, Arrow, Box, Family, Legend, Sketch
 from .frames import CURVE, Figure, Frame
 from .layout import TIP, Layout
 from .scale import MARKS
 from .stepplan import Point
-from .style import (
-    CUT,
-    DARK,
-    FONT,
-    KINDS,
-    LIGHT,
-    ROOT_WIDTH,
-    SIZE,
-    SMALL,
-    TINY,
-    WIDTHS,
-    Theme,
-    ink,
-    kind,
-    xml,
-)
+from .style import CUT, FONT, KINDS, ROOT_WIDTH, SIZE, SMALL, TINY, WIDTHS, kind, xml
 
 WIDE = 850  # pixels of a column in a notebook or on a page
 POINT = 4 / 3  # pixels

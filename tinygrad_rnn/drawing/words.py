@@ -5,9 +5,10 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Sequence
 
+from ..palette import LIGHT
 from .boxes import Box, Family, Sketch
 from .layout import Layout
-from .style import CARRIED, LIGHT, STATE, WEIGHT, kind
+from .style import CARRIED, STATE, WEIGHT, kind
 
 ARROWS = {
     STATE: "==>",

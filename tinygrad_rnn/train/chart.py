@@ -16,6 +16,7 @@ from xml.sax.saxutils import escape, quoteattr
 import numpy as np
 import numpy.typing as npt
 
+from ..palette import DARK, LIGHT
 from .axis import padded, round_ticks, short, spread, text_width, tick_texts
 from .errors import ArgumentError
 
@@ -24,10 +25,13 @@ __all__ = ["Series", "line_chart", "moving_average"]
 FloatArray = npt.NDArray[np.float64]
 _Number = TypeVar("_Number", float, npt.NDArray[np.float64])
 
-# Blue, vermilion, green and purple after Okabe and Ito, darkened for text on white and lightened
-# for text on black.
-_LIGHT = ("#0a5fa5", "#c24a00", "#00755b", "#95417f")
-_DARK = ("#6db5f2", "#ff9a57", "#41c9a0", "#e39ccb")
+_COLOURS = {
+    "chart-paper": "page",
+    "chart-ink": "text",
+    "chart-muted": "faint",
+    "chart-rule": "rule",
+}
+_COLOURS |= {f"chart-{k}": f"series-{k}" for k in range(len(LIGHT.series))}
 
 _WIDTH = 760.0
 _PLOT_WIDTH_LEAST = 320.0
@@ -37,10 +41,10 @@ _LABEL_OFFSET = 22.0  # from the end of the lines to the labels
 
 _STYLE = (
     """
-.line-chart { --chart-paper: #fff; --chart-ink: #1c1c1c; --chart-muted: #5f5f5f; --chart-rule: #e7e7e4; %(light)s
+.line-chart { %(light)s
   font-family: "Helvetica Neue", Helvetica, Arial, "Liberation Sans", sans-serif; font-size: 13px; }
 @media screen and (prefers-color-scheme: dark) {
-  .line-chart { --chart-paper: #16181b; --chart-ink: #ececea; --chart-muted: #a4a6a8; --chart-rule: #2d3034; %(dark)s }
+  .line-chart { %(dark)s }
 }
 .line-chart .paper { fill: var(--chart-paper); }
 .line-chart text { fill: var(--chart-ink); font-variant-numeric: tabular-nums; }
@@ -54,10 +58,7 @@ _STYLE = (
 .line-chart .curve { fill: none; stroke-width: 2; stroke-linejoin: round; stroke-linecap: round; }
 .line-chart .faint { stroke-width: 1; opacity: 0.35; }
 """.strip()
-    % {
-        "light": " ".join(f"--chart-{i}: {c};" for i, c in enumerate(_LIGHT)),
-        "dark": " ".join(f"--chart-{i}: {c};" for i, c in enumerate(_DARK)),
-    }
+    % {"light": LIGHT.variables(_COLOURS), "dark": DARK.variables(_COLOURS)}
 )
 
 
@@ -165,7 +166,7 @@ def line_chart(
         raise ArgumentError("expected a series with at least one finite point, found none")
     colours: dict[str, int] = {}
     for one in series:
-        colours.setdefault(one.name, len(colours) % len(_LIGHT))
+        colours.setdefault(one.name, len(colours) % len(LIGHT.series))
     labels = _labels(lines, marks, colours)
     frame = _frame(lines, marks, labels, bool(title))
     # Faint ones come first, and the most important series comes last, in front of all.

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..files import replace_file
+from ..palette import DARK, LIGHT
 from .errors import ArgumentError
 
 __all__ = ["Row", "headline", "write_report"]
@@ -192,15 +193,16 @@ def _text(text: str) -> str:
     return html.escape(shown)
 
 
-_STYLE = """
-:root { color-scheme: light dark; --paper: #fdfdfb; --ink: #1c1c1c; --muted: #5f5f5f; --rule: #dcdcd6;
-  --fill: #c9cac5; --ours: #0a5fa5; --ours-fill: #0a5fa5; --box: #fff;
+_COLOURS = {"paper": "page", "ink": "text", "muted": "faint", "rule": "rule", "box": "raised"}
+_COLOURS |= {"fill": "gap-edge", "ours": "series-0"}
+_STYLE = (
+    """
+:root { color-scheme: light dark; @light@
   --sans: "Helvetica Neue", Helvetica, Arial, "Liberation Sans", sans-serif;
   --serif: Charter, "Bitstream Charter", "Iowan Old Style", "Palatino Linotype", Palatino, Georgia, Gelasio, serif;
   --mono: ui-monospace, "SF Mono", Menlo, Consolas, "DejaVu Sans Mono", "Liberation Mono", monospace; }
 @media screen and (prefers-color-scheme: dark) {
-  :root { --paper: #16181b; --ink: #ececea; --muted: #a4a6a8; --rule: #34373b; --fill: #53575c; --ours: #6db5f2;
-    --ours-fill: #6db5f2; --box: #1b1e21; }
+  :root { @dark@ }
   .paper svg { filter: invert(1) hue-rotate(180deg); mix-blend-mode: screen; }
 }
 * { box-sizing: border-box; }
@@ -223,7 +225,7 @@ td.bar { width: 30%; padding-right: 0; vertical-align: middle; }
 .bar span { display: block; height: .62rem; background: var(--fill); print-color-adjust: exact;
   -webkit-print-color-adjust: exact; }
 .ours th, .ours .n { font-weight: 600; color: var(--ours); }
-.ours .bar span { background: var(--ours-fill); }
+.ours .bar span { background: var(--ours); }
 figure { margin: 0; }
 sup { line-height: 0; }
 .loss svg { display: block; width: calc(100% + 2rem); height: auto; margin: 0 -1rem; }
@@ -251,7 +253,7 @@ code { font: .9em var(--mono); }
 }
 @media print {
   @page { margin: 18mm; }
-  :root { color-scheme: light; --paper: #fff; }
+  :root { color-scheme: light; }
   body { font-size: 10.5pt; }
   main { max-width: none; padding: 0; }
   h2 { break-after: avoid; margin-top: 2rem; }
@@ -262,6 +264,9 @@ code { font: .9em var(--mono); }
   .graph svg { max-height: 22cm; }
 }
 """.strip()
+    .replace("@light@", LIGHT.variables(_COLOURS))
+    .replace("@dark@", DARK.variables(_COLOURS))
+)
 
 _TABLE_HEAD = """
 <thead><tr><th scope="col">Model</th>{note}<th scope="col" class="n">bits per<br>character</th>

@@ -89,9 +89,9 @@ function numbersFor(k, text, names, cell, outShape) {
 // --- heat maps -----------------------------------------------------------------------------------------------------------------
 
 function tone(v, size) {
-  const p = dark() ? ["#f0a35e", "#2b3036", "#62b0e8"] : ["#b35806", "#f5f6f7", "#2166ac"];
+  const p = scene.palette;
   const u = size > 0 ? Math.max(-1, Math.min(1, v / size)) : 0;
-  return blend(p[1], u < 0 ? p[0] : p[2], Math.abs(u) ** 0.8);
+  return blend(p.middle, u < 0 ? p.negative : p.positive, Math.abs(u) ** 0.8);
 }
 
 // An SVG of a block. Colour says sign and size; 0, NaN and infinities have marks of their own.
@@ -104,7 +104,7 @@ function heat(b, what, cell) {
       const v = b.values[r * b.columns + c], x = c * cw, y = r * ch, ok = Number.isFinite(v), fill = ok ? tone(v, size) : null;
       parts.push(`<rect x="${x}" y="${y}" width="${cw}" height="${ch}" data-cell="${r},${c}" class="cell${ok ? "" : " odd"}"${ok ? ` fill="${css(fill)}"` : ""}/>`);
       if (few) {
-        const ink = ok ? (luminance(fill) > 0.5 ? "#14171a" : "#ffffff") : "";
+        const ink = ok ? inkOn(fill) : "";
         parts.push(`<text x="${x + cw / 2}" y="${y + 14.5}"${ink ? ` fill="${ink}"` : ' class="odd"'}>${number(v, 3)}</text>`);
       } else if (v === 0) parts.push(`<circle cx="${x + cw / 2}" cy="${y + ch / 2}" r="1.2" class="zero"/>`);
       else if (Number.isNaN(v)) parts.push(`<path d="M${x + 2} ${y + 2}L${x + cw - 2} ${y + ch - 2}M${x + cw - 2} ${y + 2}L${x + 2} ${y + ch - 2}" class="mark"/>`);
