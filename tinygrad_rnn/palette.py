@@ -99,10 +99,10 @@ LIGHT = Theme(
         "weight": "#b8922a",
         "read": "#b5532f",
         "cut": "#c0392b",
-        "back": "#6e3568",
-        "carried": "#6e3568",
+        "back": "#741f70",
+        "carried": "#741f70",
     },
-    series=("#0a5fa5", "#c24a00", "#00755b", "#6e3568", "#6b7280", "#1f2328"),
+    series=("#0a5fa5", "#c24a00", "#00755b", "#741f70", "#6b7280", "#1f2328"),
     signs=("#b35806", "#f5f6f7", "#2166ac"),
     mark="#fff0c2",
 )
@@ -156,6 +156,31 @@ CIVIDIS = (
 )
 # zero, NaN and infinity, which have no place on the scale
 ODD = ("#ffffff", "#c0392b", "#8e44ad")
+# What boxes, lines and points mean, in the order in which a legend has them.
+MEANINGS = {
+    "parameter": "weight",
+    "port": "read here, drawn elsewhere",
+    "input": "input or constant",
+    "linear": "matrix product",
+    "function": "function of each number",
+    "arithmetic": "arithmetic",
+    "reduction": "sum or mean",
+    "shaping": "parts and shapes",
+    "cell": "a time step",
+    "gap": "not drawn",
+    "saved": "value read again",
+    "delay": "delay to the next step",
+    "root": "result",
+    "state": "state",
+    "back": "gradient",
+    "cut": "no gradient goes back",
+    "stable": "stable",
+    "saddle": "saddles",
+    "unstable": "unstable",
+    "marginal": "marginal",
+    "slow": "slow",
+    "way": "the way out",
+}
 INKS = ("#111111", "#ffffff")  # letters on a light and on a dark colour
 
 

@@ -12,17 +12,17 @@ import numpy as np
 
 from ..core.primitive import Array
 from ..files import replace_file
-from ..palette import DARK, LIGHT
+from ..palette import DARK, LIGHT, MEANINGS
 from .points import Points
 
 _SIDE = 520.0  # pixels of the longer side of the plane
 _LEFT, _TOP, _RIGHT, _BOTTOM = 56.0, 64.0, 24.0, 84.0
-_MARKS = {  # of each kind: its shape, and what the legend calls it
-    "stable": ("disc", "stable"),
-    "saddle": ("ring", "saddles"),
-    "unstable": ("cross", "unstable"),
-    "marginal": ("half", "marginal"),
-    "slow": ("diamond", "slow"),
+_MARKS = {  # the shape of each kind
+    "stable": "disc",
+    "saddle": "ring",
+    "unstable": "cross",
+    "marginal": "half",
+    "slow": "diamond",
 }
 _COLOURS = {"paper": "page", "ink": "text", "muted": "faint", "rule": "frame-edge"}
 _COLOURS |= {"path": "linear-edge", "still": "series-0", "moving": "series-1"}
@@ -173,7 +173,7 @@ def _ways(points: Points, to_paper: Callable[[Array], Array], axes: Array) -> li
 
 def _mark(kind: str, x: float, y: float) -> str:
     """Return the sign of a point."""
-    shape = _MARKS[kind][0]
+    shape = _MARKS[kind]
     if shape == "cross":
         return f'<path class="mark {kind}" d="M{x - 4.5:.1f} {y - 4.5:.1f}l9 9m0 -9l-9 9"/>'
     if shape == "diamond":
@@ -185,15 +185,15 @@ def _mark(kind: str, x: float, y: float) -> str:
 def _legend(points: Points, plane: _Plane) -> list[str]:
     """Return the signs that occur, with their numbers."""
     out, x, y = [], _LEFT, plane.height - 26
-    for kind, (_, word) in _MARKS.items():
+    for kind in _MARKS:
         count = int((points.kind == kind).sum())
         if count:
-            text = f"{count} {word}"
+            text = f"{count} {MEANINGS[kind]}"
             out.append(_mark(kind, x, y - 4.5))
             out.append(f'<text x="{x + 13:.1f}" y="{y:.1f}">{text}</text>')
             x += 13 + 7.5 * len(text) + 22
     if (points.kind == "saddle").any():
         out.append(
-            f'<path class="way" d="M{x:.1f} {y - 4.5:.1f}h22"/><text x="{x + 30:.1f}" y="{y:.1f}">the way out</text>'
+            f'<path class="way" d="M{x:.1f} {y - 4.5:.1f}h22"/><text x="{x + 30:.1f}" y="{y:.1f}">{MEANINGS["way"]}</text>'
         )
     return out

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from ..palette import THEMES, ink
 from .boxes import HATCH, HEIGHT, Arrow, Box, Curve, Legend, Sketch
 from .frames import Frame
+from .key import LETTER, LINES, SWATCH, Sign
 from .layout import TIP, Layout
 from .stepplan import Point
 from .style import CUT, FONT, GAP_STYLE, ROOT_WIDTH, SIZE, SMALL, TINY, WIDTHS, kind, xml
@@ -144,7 +145,7 @@ class _Writer:
 
     def _arrow(self, arrow: Arrow, path: Sequence[Point]) -> None:
         """Write an edge."""
-        name = kind(arrow, self.layout)
+        name = kind(arrow, self.layout.states)
         points = " ".join(self._at(*p) for p in _shortened(path))
         edges = f": {len(arrow.places):,} edges" if len(arrow.places) > 1 else ""
         self.graph.edge(
@@ -170,6 +171,23 @@ class _Writer:
             self._figure(x - 2.4 * len(word), y, 4.8 * len(word), 12, word, "", **BARE)
         if self.sketch.legend is not None:
             self._legend(self.sketch.legend, 14.0, self.layout.legend)
+        for sign in self.layout.signs:
+            self._sign(sign)
+
+    def _sign(self, sign: Sign) -> None:
+        """Write a sign of the legend with its meaning."""
+        look, tall = self.look, {"port": 6.0, **dict.fromkeys(LINES, 1.5)}.get(sign.name, 10.0)
+        if sign.name in LINES:
+            fill = outline = look.edges[sign.name]
+        else:
+            family = {"port": "parameter", "root": "input"}.get(sign.name, sign.name)
+            fill, outline = look.fills[family]
+        style = "filled,dashed" if sign.name == "gap" else "filled"
+        thick = f"{ROOT_WIDTH}" if sign.name == "root" else "0.9"
+        more = {"fillcolor": fill, "color": outline, "style": style, "penwidth": thick}
+        self._figure(sign.x + SWATCH / 2, sign.y, SWATCH, tall, "", "", **more)
+        wide = LETTER * len(sign.words)
+        self._figure(sign.x + SWATCH + 4 + wide / 2, sign.y, wide, 12, sign.words, "", **BARE)
 
     def _legend(self, legend: Legend, x: float, y: float) -> None:
         """Write the scale of the colours, and the marks for what has no place on it."""

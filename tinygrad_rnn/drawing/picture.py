@@ -266,6 +266,7 @@ def draw(
     limit: int = 250,
     direction: str = "LR",
     theme: str = "light",
+    legend: bool | None = None,
     timeout: float = 20.0,
 ) -> Drawing:
     """Draw what a tensor was computed from, or a cell, on a grid of time and depth.
@@ -327,6 +328,9 @@ def draw(
         Where time runs: to the right or downwards. Without time steps: where the operations lead.
     theme : {"light", "dark", "auto"}
         Colours; "auto" follows the reader's browser (in SVG and HTML).
+    legend : bool, optional
+        Whether the picture says what its boxes and lines mean. By default if it has some boxes, and
+        the legend is low beside them.
     timeout : float
         Seconds that a graphviz program may take before PNG or PDF is given up.
 
@@ -377,7 +381,7 @@ def draw(
                     box.recorded_by_backward = n.index > tape.root.index
             for overlay in overlays:
                 overlay.lay(sketch, numbers)
-            return sketch, place(sketch, direction)
+            return sketch, place(sketch, direction, legend)
 
         wanted = Detail(detail) if detail else Detail.OP if whole else None
         sketch, layout = fitting(survey, request, wanted, width, direction == "LR", made)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import functools
 import re
+from collections.abc import Collection
 from html import escape
 
 from .boxes import Arrow, Family
-from .layout import Layout
 
 # of arrows; the last two are gradients within a step, and from step to step
 STATE, PLAIN, WEIGHT, READ, CUT, BACK, CARRIED = KINDS = (
@@ -25,12 +25,12 @@ FONT = "Helvetica,Arial,sans-serif"
 SIZE, SMALL, TINY = 11.0, 8.5, 9.0  # of letters, in points: titles, details, ports
 
 
-def kind(arrow: Arrow, layout: Layout) -> str:
-    """Return what an arrow is: one of KINDS."""
+def kind(arrow: Arrow, states: Collection[Arrow]) -> str:
+    """Return what an arrow is, one of KINDS; `states` are those that carry one."""
     if arrow.tail.cut:
         return CUT
     backward = arrow.head.recorded_by_backward or arrow.head.backward
-    if arrow in layout.states:
+    if arrow in states:
         return CARRIED if backward else STATE
     if arrow.tail.family in (Family.PARAMETER, Family.SAVED):
         return WEIGHT if arrow.tail.family == Family.PARAMETER else READ

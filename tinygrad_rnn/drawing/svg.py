@@ -13,6 +13,7 @@ import re
 from ..palette import DARK, LIGHT, Theme, ink
 from .boxes import HATCH, Arrow, Box, Family, Legend, Sketch
 from .frames import CURVE, Figure, Frame
+from .key import LINES, SWATCH, Sign
 from .layout import TIP, Layout
 from .scale import MARKS
 from .stepplan import Point
@@ -49,7 +50,7 @@ def plain_svg(sketch: Sketch, layout: Layout, theme: str = "light", wide: int = 
         '<rect width="100%" height="100%" class="page"/>\n<g id="graph0" class="graph">'
     ]
     parts += [_frame(k, f) for k, f in enumerate(layout.frames)]
-    parts += [_edge(arrow, path, kind(arrow, layout)) for arrow, path in layout.paths]
+    parts += [_edge(arrow, path, kind(arrow, layout.states)) for arrow, path in layout.paths]
     parts += [_node(b) for b in sketch.boxes]
     parts += [_figure(g) for g in layout.figures]
     for word, x, y in layout.words:
@@ -60,6 +61,8 @@ def plain_svg(sketch: Sketch, layout: Layout, theme: str = "light", wide: int = 
         )
     if sketch.legend is not None:
         parts.append(_legend(sketch.legend, 14.0, layout.legend))
+    if layout.signs:
+        parts.append(f'<g id="key" class="key">{"".join(map(_sign, layout.signs))}</g>')
     body = "\n".join([*parts, "</g></svg>\n"])
     # several pictures may stand in one page: the rules and the names of each are for it alone
     scope = f"tg-{hashlib.sha256(f'{theme} {body}'.encode('utf-8', 'replace')).hexdigest()[:8]}"
@@ -108,9 +111,9 @@ def _colours(t: Theme) -> str:
 
 STILL = (
     "".join(f".tg .{name}>path{{fill:none;stroke-width:{WIDTHS[name]}}}" for name in KINDS)
-    + f".tg .node text,.tg .figure text,.tg .caption{{text-anchor:middle}}.tg .detail,.tg .figure text{{font-size:{SMALL}px}}"
+    + f".tg .node text,.tg .figure text,.tg .caption{{text-anchor:middle}}.tg .detail,.tg .figure text,.tg .key text{{font-size:{SMALL}px}}"
     f".tg .cluster text,.tg .word{{font-size:10px}}.tg .word{{text-anchor:end}}.tg .port text{{font-size:{TINY}px}}"
-    f".tg .node>rect{{stroke-width:.9}}.tg .root>rect{{stroke-width:{ROOT_WIDTH}}}.tg .gap>rect{{stroke-dasharray:5 3}}"
+    f".tg .node>rect,.tg .sign>rect{{stroke-width:.9}}.tg .root>rect{{stroke-width:{ROOT_WIDTH}}}.tg .gap>rect{{stroke-dasharray:5 3}}"
     ".tg .cut>rect{stroke-dasharray:3 2}.tg .cut>path{stroke-dasharray:4 3}.tg .cutmark{stroke-width:1.6}.tg .figure rect{stroke-width:.6}"
     ".tg .curve{stroke-width:1.2;stroke-linejoin:round}.tg .node:hover>rect{stroke-width:2}"
 )
@@ -243,6 +246,23 @@ def _cut_mark(path: list[Point]) -> str:
             f'<line class="cutmark" x1="{x + uy * 5 - ux * 2:.1f}" y1="{y - ux * 5 - uy * 2:.1f}" x2="{x - uy * 5 + ux * 2:.1f}" y2="{y + ux * 5 + uy * 2:.1f}"/>'
         )
     return "".join(parts)
+
+
+def _sign(sign: Sign) -> str:
+    """Return a sign of the legend with its meaning."""
+    x, y, wide = sign.x, sign.y, SWATCH
+    family = {"port": "parameter", "root": "root input"}.get(sign.name, sign.name)
+    if sign.name in LINES:
+        end = x + wide
+        mark = _cut_mark([(x, y), (x, y), (x, y), (end, y)]) if sign.name == CUT else ""
+        drawn = f'<path d="M{x:.1f},{y:.1f}H{end - 4:.1f}"/><polygon points="{end:.1f},{y:.1f} {end - TIP:.1f},{y - 2:.1f} {end - TIP:.1f},{y + 2:.1f}"/>{mark}'
+    else:
+        tall = 6.0 if sign.name == "port" else 10.0
+        bend = 5 if family in (Family.ARITHMETIC, Family.DELAY) else 2.5
+        drawn = (
+            f'<rect x="{x:.1f}" y="{y - tall / 2:.1f}" width="{wide}" height="{tall}" rx="{bend}"/>'
+        )
+    return f'<g class="sign {family}">{drawn}</g><text x="{x + wide + 4:.1f}" y="{y + 3:.1f}">{xml(sign.words)}</text>'
 
 
 def _legend(legend: Legend, x: float, y: float) -> str:

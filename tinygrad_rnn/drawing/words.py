@@ -109,7 +109,7 @@ def mermaid(sketch: Sketch, layout: Layout) -> str:
         lines += ["  end"]
     lines += [f"  {_node(b)}" for b in sketch.boxes if b not in inside]
     for arrow in sketch.arrows:
-        sign = ARROWS.get(kind(arrow, layout), "-->")
+        sign = ARROWS.get(kind(arrow, layout.states), "-->")
         lines.append(f"  {arrow.tail.name} {sign} {arrow.head.name}")
     families = {b.family for b in sketch.boxes}
     for family, (fill, outline) in LIGHT.fills.items():

@@ -340,9 +340,6 @@ panel.addEventListener("keydown", (e) => {
 
 // --- legend ----------------------------------------------------------------------------------------------------------------------
 
-const FAMILY = { parameter: "parameter", input: "input or constant", arithmetic: "arithmetic", function: "function", linear: "product", reduction: "reduction", shaping: "moves values", saved: "value read again", gap: "not drawn" };
-const families = Object.keys(FAMILY).filter((f) => boxes.some((b) => b.family === f));
-
 function legend() {
   const box = $("legend"), r = scene.reach;
   if (app.step > F || r) {
@@ -350,7 +347,7 @@ function legend() {
     const what = r ? `reach of ${escaped(called(r.of))}: norm of ${r.own && r.of !== data.root ? "its" : "the"} gradient` : "norm of the gradient so far";
     box.innerHTML = `<span>${what}</span><span class="ramp">${number(scale.least, 2)}<i style="background:linear-gradient(90deg,${stops})"></i>${number(scale.most, 2)}</span>`
       + '<span class="key"><i class="zero"></i>zero</span><span class="key"><i class="hatched"></i>NaN or Inf</span><span class="key"><i class="none"></i>none yet</span>';
-  } else box.innerHTML = families.map((f) => `<span class="key"><i style="background:var(--${f});border-color:var(--${f}-edge)"></i>${FAMILY[f]}</span>`).join("");
+  } else box.innerHTML = Object.entries(data.meanings).map(([f, words]) => `<span class="key"><i ${f === "state" ? 'class="line" ' : ""}style="background:var(--${f});border-color:var(--${f}-edge)"></i>${escaped(words)}</span>`).join("");
 }
 
 // --- keys ------------------------------------------------------------------------------------------------------------------------
