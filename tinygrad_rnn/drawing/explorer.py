@@ -3,7 +3,7 @@
 The page holds all it shows (`contents`): places of the boxes (from `layout`), the numbers (from
 `ledger`), the rules in words (from `rules`) and the user's source lines (from `source`). What it
 does with them is in ``page/``: ``state.js`` has the steps of the two walks, ``scene.js`` the graph,
-``panel.js`` the numbers of the node in hand, ``app.js`` keys and controls. Nothing is loaded from
+``panel.js`` the numbers of the node in hand, ``link.js`` the address, ``app.js`` keys and controls. Nothing is loaded from
 anywhere.
 """
 
@@ -33,7 +33,7 @@ from .notebook import frame_of
 from .style import BACK, PLAIN, STATE, WEIGHT
 
 PAGE = Path(__file__).parent / "page"
-SCRIPTS = ("state.js", "scene.js", "panel.js", "app.js")
+SCRIPTS = ("state.js", "scene.js", "panel.js", "link.js", "app.js")
 COLOURS = {  # what the page calls a colour, and what the palette does
     **{name: name for name in ("page", "raised", "soft", "rule", "text", "faint", "mark")},
     **{name: name for name in ("frame", "frame-edge", "negative", "middle", "positive")},
@@ -66,7 +66,8 @@ def explore(
     """Write a page in which one can step through the computation of a tensor, and back.
 
     Back is through its reverse-mode differentiation. The page is one file that needs no network and no server: graph, values, gradients, derivative
-    rules with numbers, source lines. The gradients are computed for it: `.grad`, hooks and the
+    rules with numbers, source lines. Its address says where one stands, so it is a link to a step:
+    ``explore.html#t=3,node=12``, with ``,back`` on the way back. The gradients are computed for it: `.grad`, hooks and the
     graph itself are left alone, so `backward` can follow. A gradient hook that changes gradients is
     not applied; the page marks its node. What ran compiled is run again for it, step by step.
 
