@@ -17,6 +17,7 @@ from .boxes import Sketch
 from .detail import Detail
 from .dot import dot_source
 from .errors import DrawingError
+from .film import Film
 from .fitting import fitting
 from .graph import Graph
 from .layout import Layout, place
@@ -112,6 +113,33 @@ class Drawing:
                 self._sketch, self._layout, self.theme, self.width
             ).encode()
         return self._made["svg"].decode()
+
+    def film(self, path: str | os.PathLike[str], *, seconds: float | None = None) -> None:
+        """Write the picture as a film: values are computed in turn, then gradients go back.
+
+        It is an SVG that moves by itself, over and over, in a browser or on a slide. The pointer
+        on the bar under it stops it; where the reader asked the system for less motion it stands still.
+
+        Parameters
+        ----------
+        path : str or path
+            The file, with the suffix ``.svg``.
+        seconds : float, optional
+            Its length; by default 0.7 for each value, there and back, and 40 at most.
+
+        Raises
+        ------
+        DrawingError
+            If the picture is folded or has more than 400 moments, or for another suffix.
+        """
+        path = Path(path)
+        if path.suffix.lower() != ".svg":
+            raise DrawingError(
+                f"film: the film is an SVG file; expected a name such as walk.svg, found '{path.name}'"
+            )
+        film = Film(self._sketch, self._layout, seconds)
+        text = plain_svg(self._sketch, self._layout, self.theme, self.width, film)
+        replace_file(path, text.encode("utf-8", "replace"))
 
     def html(self) -> str:
         """Return a page of its own with the picture in it.

@@ -322,6 +322,7 @@ class _Builder:
         beyond = self.kinds.beyond if self.kinds is not None else set()
         for n, key in stands.items():
             head = boxes[key]
+            head.needs = head.needs or n.requires_grad
             for k, i in enumerate(graph.inputs[n]):
                 if i not in stands or (
                     stands[i] == key and not (isinstance(key, Node) and self._leaves_box(key, i, n))
