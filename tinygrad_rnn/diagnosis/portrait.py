@@ -96,9 +96,12 @@ def portrait(name: str, points: Points, paths: Array) -> Portrait:
     title = f"{name}: {len(points)} points" + (
         f" and {paths.shape[1]} paths" if paths.shape[1] else ""
     )
+    counts = {kind: int((points.kind == kind).sum()) for kind in _MARKS}
     out = [
         f'<svg xmlns="http://www.w3.org/2000/svg" class="portrait" width="{plane.width:.0f}" height="{plane.height:.0f}" '
-        f'viewBox="0 0 {plane.width:.0f} {plane.height:.0f}" role="img" aria-label="{escape(title, {chr(34): "&quot;"})}">',
+        f'viewBox="0 0 {plane.width:.0f} {plane.height:.0f}" role="img"><title>{escape(title)}</title>'
+        f"<desc>{escape(', '.join(f'{n} {MEANINGS[kind]}' for kind, n in counts.items()))}; "
+        f"{part[0]:.0%} and {part[1]:.0%} of the variance</desc>",
         f"<style>\n{_STYLE}\n</style>",
         f'<rect class="paper" width="{plane.width:.0f}" height="{plane.height:.0f}"/>',
         f'<text class="title" x="16" y="30">{escape(title)}</text>',

@@ -155,9 +155,10 @@ class Drawing:
         else:
             colour, dark = f"background:{(DARK if self.theme == 'dark' else LIGHT).page}", ""
         return (
-            f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{title}</title><style>body{{margin:0;{colour}}}{dark}'
+            f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1"><title>{title}</title><style>body{{margin:0;{colour}}}{dark}'
             f"main{{overflow:auto}}svg{{display:block;margin:auto;height:auto;width:100%;max-width:{wide:.0f}pt;min-width:{SMALLEST * wide:.0f}pt}}"
-            f"</style></head><body><main>\n{self.svg()}</main></body></html>\n"
+            f'h1{{position:absolute;width:1px;height:1px;overflow:hidden;clip-path:inset(50%)}}</style></head><body><main tabindex="0">'
+            f"<h1>{title}</h1>\n{self.svg()}</main></body></html>\n"
         )
 
     def text(self, width: int = 80) -> str:

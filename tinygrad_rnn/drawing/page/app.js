@@ -359,7 +359,7 @@ const KEYS = [
   ["r", "show the reach of the node: what influences it, and how strongly"], ["+ \u2212 0", "zoom in, zoom out, fit"], ["c", "centre the node"], ["w a s d", "move the view"],
   ["Page"], ["/", "search"], ["l", "light or dark"], ["Esc", "close, or let go of the selection"], ["?", "this list"],
 ];
-$("keys").innerHTML = `<h2>Keys</h2><dl>${KEYS.map(([keys, text]) => (text ? `<div><dt>${keys.split(" ").map((x) => `<kbd>${escaped(x)}</kbd>`).join(" ")}</dt><dd>${text}</dd></div>` : `<h3>${keys}</h3>`)).join("")}</dl>
+$("keys").innerHTML = `<h2>Keys</h2>${KEYS.map(([keys, text]) => (text ? `<div><dt>${keys.split(" ").map((x) => `<kbd>${escaped(x)}</kbd>`).join(" ")}</dt><dd>${text}</dd></div>` : `</dl><h3>${keys}</h3><dl>`)).join("").replace("</dl>", "")}</dl>
   <p>With the pointer: drag to move, turn the wheel to zoom, click a box for its numbers, a folded step to unfold it, a cell of a heat map to follow that element. Point at a loss to see how far back it reaches.</p>
   <p>The address of the page says where you stand, so it is a link to this step.</p>
   <form method="dialog"><button>Close</button></form>`;

@@ -187,7 +187,7 @@ function sharePart(k, share, j, app, g, many) {
   const cell = b.elementwise ? (spread ? cellIn(added.shape, indexOf(outCell, g.shape)) : outCell) : cellShown(added, app.cell);
   const line = multi ? null : numbersFor(k, rule, names, b.elementwise ? outCell : cell, g.shape);
   const said = escaped(rule.replace(/(?<![\w.])g(?![\w(])/g, UPSTREAM));
-  const formulaLine = `<p class="rule"><span class="math">\u2202L/\u2202${escaped(name)}</span> += ${multi ? "" : `<code>${said}</code>`}</p>${multi ? `<pre class="rulecode">${said}</pre>` : ""}`;
+  const formulaLine = `<p class="rule"><span class="math">\u2202L/\u2202${escaped(name)}</span> += ${multi ? "" : `<code>${said}</code>`}</p>${multi ? `<pre class="rulecode" tabindex="0">${said}</pre>` : ""}`;
   const words = data.words[b.op] && (multi || !line) ? `<p class="note">${escaped(data.words[b.op])}</p>` : "";
   const at = spread ? valueIn(given, outCell) : valueIn(added, cell);
   const numbers = line ? `<p class="numbers"><code>${brackets(b.elementwise ? outCell : cell, b.elementwise ? g.shape : added.shape)}</code> ${escaped(line)} = <b>${number(at)}</b></p>` : "";
@@ -256,7 +256,7 @@ function sourcePart(k) {
     rows.push(`<li value="${n}"${n >= first && n <= last ? ' class="here"' : ""}>${shown}</li>`);
   }
   while (rows.length && /<li value="\d+"><\/li>/.test(rows[0])) rows.shift();
-  return rows.length ? `<section><h3>Source <em>${escaped(name)}, line ${first}</em></h3><ol class="source">${rows.join("")}</ol></section>` : "";
+  return rows.length ? `<section><h3>Source <em>${escaped(name)}, line ${first}</em></h3><ol class="source" tabindex="0" aria-label="Source lines">${rows.join("")}</ol></section>` : "";
 }
 
 function readersPart(k) {
