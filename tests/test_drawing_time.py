@@ -599,7 +599,7 @@ def test_the_gallery_is_good_and_its_page_is_the_one_that_is_made(
     assert (ROOT / "docs" / "gallery.md").read_text(encoding="utf-8") == make.page()
     files = re.findall(r"\]\((gallery/[\w/]+\.svg)\)", make.page())
     assert all((ROOT / "docs" / f).is_file() for f in files)
-    assert len(files) == len(make.PICTURES) + len(make.zoo())
+    assert len(files) == len(make.PICTURES) + len(make.zoo()) + 1  # the film
     for name in ("attention", "bidirectional", "heat", "detached", "values"):
         assert faults(make.PICTURES[name][2]()) == [], name
     assert "](gallery/walk.html)" in make.page()

@@ -158,7 +158,7 @@ CIVIDIS = (
 ODD = ("#ffffff", "#c0392b", "#8e44ad")
 # What boxes, lines and points mean, in the order in which a legend has them.
 MEANINGS = {
-    "parameter": "weight",
+    "parameter": "weight, or what gets a gradient",
     "port": "read here, drawn elsewhere",
     "input": "input or constant",
     "linear": "matrix product",

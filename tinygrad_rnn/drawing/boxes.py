@@ -17,6 +17,7 @@ from ..core.tape import Node
 from ..recurrent.moments import Lane, Moment
 
 HEIGHT, PORT_HEIGHT = 32.0, 18.0  # of a box and of a port, in points
+TIMES = "\N{MULTIPLICATION SIGN}"
 HATCH = "hatch"  # in place of a colour: what was to be measured is missing
 
 
@@ -186,7 +187,7 @@ class Box:
         return max(
             self.least,
             14 + 6.6 * len(self.title),
-            12 + 5.0 * len(self.detail),
+            12 + 5.0 * len(self.detail) + 1.6 * self.detail.count(TIMES),  # a wide sign
             34.0,
             (3.4 * len(self.bars) + 14) * bool(self.bars),
         )

@@ -95,5 +95,8 @@ def _requests(request: Request, survey: Survey, crowded: bool) -> Iterator[Reque
         yield request._replace(detail=detail)
     longest = max(len(c) for c in survey.counts.values())
     if request.show is None and request.steps is None:
-        for steps in range(min(longest, SOME if longest > FEW else FEW) - 1, FEWEST - 1, -1):
+        most = min(
+            longest - 1, SOME if longest > FEW else FEW
+        )  # the box of one hidden step is as wide
+        for steps in range(most - 1, FEWEST - 1, -1):
             yield request._replace(detail=Detail.CELL, steps=steps, narrowed=True)

@@ -9,7 +9,7 @@ from ..palette import MEANINGS
 from .boxes import Arrow, Sketch
 from .style import BACK, CARRIED, CUT, STATE, kind
 
-SWATCH, ROW, LETTER = 16.0, 14.0, 4.4  # points: a sign, a row of the legend, a letter of it
+SWATCH, ROW, LETTER = 16.0, 14.0, 4.8  # points: a sign, a row of the legend, a letter of it
 FEW = 8  # boxes; a picture of fewer explains itself
 LARGEST = 0.15  # of the height of the picture that the legend may have, unless it is asked for
 LINES = (STATE, BACK, CUT)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,7 +31,7 @@ from .sketch import sketch_graph
 from .style import xml
 from .subject import gradients_of, subject
 from .survey import Survey
-from .svg import WIDE, plain_svg
+from .svg import WIDE, pixels, plain_svg
 from .words import mermaid, text_of
 
 if TYPE_CHECKING:
@@ -293,7 +294,7 @@ def draw(
     detail: str | None = None,
     width: int = WIDE,
     limit: int = 250,
-    direction: str = "LR",
+    direction: str | None = None,
     theme: str = "light",
     legend: bool | None = None,
     timeout: float = 20.0,
@@ -353,8 +354,9 @@ def draw(
         Draw about so many nodes at most, where `show` and `fold` do not decide. Of more, time steps
         are left out, or, without time steps, what is farthest from `x`; a box stands for them, and
         picture and `Drawing.note` say so.
-    direction : {"LR", "TB"}
-        Where time runs: to the right or downwards. Without time steps: where the operations lead.
+    direction : {"LR", "TB"}, optional
+        Where time runs: to the right (the default) or downwards. Without time steps: where the
+        operations lead; by default to the right, or downwards if that fits better.
     theme : {"light", "dark", "auto"}
         Colours; "auto" follows the reader's browser (in SVG and HTML).
     legend : bool, optional
@@ -403,17 +405,23 @@ def draw(
         numbers = Measured(survey, tape)
         name = found.name if title is None else title
 
-        def made(graph: Graph, request: Request) -> tuple[Sketch, Layout]:
+        def made(way: str, graph: Graph, request: Request) -> tuple[Sketch, Layout]:
             sketch = sketch_graph(graph, request, name, survey)
             if backward and tape is not None:
                 for n, box in sketch.of.items():
                     box.recorded_by_backward = n.index > tape.root.index
             for overlay in overlays:
                 overlay.lay(sketch, numbers)
-            return sketch, place(sketch, direction, legend)
+            return sketch, place(sketch, way, legend)
 
         wanted = Detail(detail) if detail else Detail.OP if whole else None
-        sketch, layout = fitting(survey, request, wanted, width, direction == "LR", made)
+        ways = [direction] if direction else ["LR"] if graph.framed else ["LR", "TB"]
+        tried = []
+        for way in ways:
+            tried.append(fitting(survey, request, wanted, width, way == "LR", partial(made, way)))
+            if pixels(tried[-1][1], width) <= width:
+                break
+        sketch, layout = min(tried, key=lambda pair: pixels(pair[1], width))
         return Drawing(sketch, layout, theme=theme, timeout=timeout, width=width)
 
 
@@ -425,9 +433,9 @@ def _check_detail(detail: str | None, width: int) -> None:
         raise DrawingError(f"draw: width is a number of pixels, at least 1, not {width}")
 
 
-def _check(direction: str, theme: str, limit: int, steps: int | None, show: Any) -> None:
+def _check(direction: str | None, theme: str, limit: int, steps: int | None, show: Any) -> None:
     """Raise a DrawingError if one of these arguments of `draw` is not valid."""
-    if direction not in ("LR", "TB"):
+    if direction not in (None, "LR", "TB"):
         raise DrawingError(f"draw: direction is 'LR' or 'TB', not {direction!r}")
     if theme not in ("light", "dark", "auto"):
         raise DrawingError(f"draw: theme is 'light', 'dark' or 'auto', not {theme!r}")
