@@ -212,7 +212,7 @@ PICTURES: dict[str, tuple[str, str, Picture]] = {  # file -> heading, what was c
         ),
     ),
     "long": (
-        "A hundred thousand steps of a cell that keeps its gradient",
+        "A hundred thousand steps of a cell whose gradient explodes: in the red part it is no number",
         'tg.draw(loss, heat="grad")',
         lambda: tg.draw(
             last(tg.cells.AntisymmetricRNN(3, 4, rng=0), 100_000), heat="grad", theme="auto"
