@@ -9,6 +9,7 @@ sequence, which costs the same for any length, and where that fits, with everyth
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 
 from .boxes import Sketch
 from .detail import Detail
@@ -24,6 +25,28 @@ FEWEST = 3  # time steps that are drawn though they do not fit
 NARROWEST = 50.0  # points from one step to the next, at the least, if time runs to the right
 
 Made = tuple[Sketch, Layout]
+
+
+def fitting_either_way(
+    survey: Survey,
+    request: Request,
+    detail: Detail | None,
+    width: int,
+    direction: str | None,
+    make: Callable[[str, Graph, Request], Made],
+) -> Made:
+    """Make the picture in a direction, or without a wish for one in that which fits.
+
+    That is to the right; for a graph without time steps downwards, if it is narrower so. The
+    arguments are those of `fitting`, and `make` is told the direction first.
+    """
+    ways = [direction] if direction else ["LR"] if survey.graph.framed else ["LR", "TB"]
+    tried: list[Made] = []
+    for way in ways:
+        tried.append(fitting(survey, request, detail, width, way == "LR", partial(make, way)))
+        if _fits(tried[-1], width):
+            break
+    return min(tried, key=lambda made: pixels(made[1], width))
 
 
 def fitting(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +18,7 @@ from .detail import Detail
 from .dot import dot_source
 from .errors import DrawingError
 from .film import Film
-from .fitting import fitting
+from .fitting import fitting_either_way
 from .graph import Graph
 from .layout import Layout, place
 from .measures import Measured, check_walkable
@@ -31,7 +30,7 @@ from .sketch import sketch_graph
 from .style import xml
 from .subject import gradients_of, subject
 from .survey import Survey
-from .svg import WIDE, pixels, plain_svg
+from .svg import WIDE, plain_svg
 from .words import mermaid, text_of
 
 if TYPE_CHECKING:
@@ -415,13 +414,7 @@ def draw(
             return sketch, place(sketch, way, legend)
 
         wanted = Detail(detail) if detail else Detail.OP if whole else None
-        ways = [direction] if direction else ["LR"] if graph.framed else ["LR", "TB"]
-        tried = []
-        for way in ways:
-            tried.append(fitting(survey, request, wanted, width, way == "LR", partial(made, way)))
-            if pixels(tried[-1][1], width) <= width:
-                break
-        sketch, layout = min(tried, key=lambda pair: pixels(pair[1], width))
+        sketch, layout = fitting_either_way(survey, request, wanted, width, direction, made)
         return Drawing(sketch, layout, theme=theme, timeout=timeout, width=width)
 
 
