@@ -42,7 +42,7 @@ def test_a_legend_says_what_occurs_and_nothing_else() -> None:
     assert {"parameter", "port", "linear", "function", STATE} <= names(gates)
     assert "cell" not in names(gates)
     assert {"gap"} <= names(tg.draw(net(40))) and {"delay"} <= names(tg.draw(tg.cells.LSTM(3, 4)))
-    assert {BACK, "saved"} <= names(tg.draw(net(2), backward=True, legend=True))
+    assert {BACK, "saved"} <= names(tg.draw(net(2), backward=True, detail="op", legend=True))
     assert CUT in names(tg.draw(cut())) and CUT not in names(cells)
     # what is coloured by heat has not the colour of its family
     assert "cell" not in names(tg.draw(net(6), heat="grad"))
