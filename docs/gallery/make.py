@@ -260,8 +260,8 @@ PICTURES: dict[str, tuple[str, str, Picture]] = {  # file -> heading, what was c
         lambda: tg.draw(padded()),
     ),
     "jitted": ("A compiled cell, opened", "tg.draw(loss)", lambda: tg.draw(compiled())),
-    "by-hand": ("A loop written by hand", "tg.draw(loss)", lambda: tg.draw(by_hand())),
-    "second-order": (
+    "handwritten": ("A loop written by hand", "tg.draw(loss)", lambda: tg.draw(by_hand())),
+    "second": (
         "The gradient of a gradient",
         "tg.draw((x.grad**2).sum())",
         lambda: tg.draw(second_order()),

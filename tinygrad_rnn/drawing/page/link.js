@@ -67,4 +67,4 @@ function writeLink() { // not at each step of a film: browsers allow some change
   }, 200);
 }
 
-addEventListener("hashchange", () => follow(location.hash));
+addEventListener("hashchange", (e) => follow(new URL(e.newURL).hash)); // the address may have been written anew meanwhile
