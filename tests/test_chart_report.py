@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tinygrad_rnn.train import axis, chart
-from tinygrad_rnn.train.chart import Series, line_chart, moving_average
+from tinygrad_rnn.palette import THEMES
+from tinygrad_rnn.train import axis
+from tinygrad_rnn.train.chart import WIDTHS, Series, line_chart, moving_average
 from tinygrad_rnn.train.report import Row, headline, write_report
 
 NS = "{http://www.w3.org/2000/svg}"
@@ -253,9 +254,9 @@ def relative_luminance(colour: str) -> float:
 
 
 def test_label_colours_have_contrast() -> None:
-    for ground, colours in (("#ffffff", chart._LIGHT), ("#16181b", chart._DARK)):
-        for colour in colours:
-            low, high = sorted((relative_luminance(ground), relative_luminance(colour)))
+    for theme in THEMES.values():
+        for colour in theme.series:
+            low, high = sorted((relative_luminance(theme.page), relative_luminance(colour)))
             assert (high + 0.05) / (low + 0.05) >= 4.5, colour
 
 
@@ -361,7 +362,7 @@ def report(path: Path, **changes: object) -> str:
         "title": "A <title> & more",
         "table": TABLE,
         "sample": SAMPLE,
-        "loss_svg": LOSS,
+        "loss": [LOSS],
         "graph_svg": GRAPH,
         "facts": {"hidden units": 64, "<k>": "<v>"},
     }
@@ -479,8 +480,35 @@ def test_report_errors(tmp_path: Path) -> None:
     path = tmp_path / "r.html"
     with pytest.raises(ValueError, match="at least one row with ours=True"):
         report(path, table=[Row("a", 1.0)])
-    with pytest.raises(ValueError, match="loss_svg: expected SVG text"):
-        report(path, loss_svg="loss")
+    with pytest.raises(ValueError, match="loss: expected SVG text"):
+        report(path, loss=["loss"])
     with pytest.raises(ValueError, match="graph_svg: expected SVG text"):
         report(path, graph_svg="digraph {}")
     assert not path.exists()
+
+
+def test_a_narrow_chart_keeps_its_labels_and_wraps_that_of_the_axis() -> None:
+    words = "million characters read; training with dropout, held out without"
+    series = [Series("test", [0, 1], [2.0, 1.0]), Series("training", [0, 1], [3.0, 1.5])]
+    for width in WIDTHS:
+        root = ElementTree.fromstring(
+            line_chart(series, x_label=words, y_label="bits", title="", width=width)
+        )
+        assert float(root.get("width", "")) == width
+        texts = list(root.iter(f"{NS}text"))
+        for text in texts:
+            left = float(text.get("x", "")) - axis.text_width(text.text or "") * {
+                "middle": 0.5,
+                "end": 1.0,
+            }.get(text.get("text-anchor", ""), 0.0)
+            said = (text.text or "") + "".join(f"  {t.text}" for t in text.iter(f"{NS}tspan"))
+            assert left >= 0 and left + axis.text_width(said) <= width + 1, said
+        lines = [text.text for text in texts if text.text in words and " " in (text.text or "")]
+        assert " ".join(filter(None, lines)) == words and len(lines) == (1 if width > 400 else 2)
+
+
+def test_a_report_has_both_forms_of_a_chart_and_what_the_gradient_does(tmp_path: Path) -> None:
+    text = report(tmp_path / "r.html", loss=[LOSS, LOSS], reach=("goes <far> back", [LOSS, LOSS]))
+    assert text.count('<div class="narrow">') == text.count('<div class="wide">') == 2
+    assert "goes &lt;far&gt; back" in text and "How far back the gradient reaches" in text
+    assert "How far back" not in report(tmp_path / "r.html")

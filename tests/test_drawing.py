@@ -149,7 +149,8 @@ class Source:
             elif line == "}":
                 inside = False
             elif edge := re.match(r"([npz]\d+) -> ([npz]\d+)", line):
-                self.edges.append((edge[1], edge[2]))
+                if "style=invis" not in line:  # it only holds the legend below
+                    self.edges.append((edge[1], edge[2]))
             elif node := re.match(r"([npz]\d+|note|title) \[label=<(.*?)(<br/>|> )", line):
                 if port := re.search(r"port of-(\w+)", line):
                     self.ports[node[1]] = port[1]

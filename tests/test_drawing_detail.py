@@ -350,3 +350,25 @@ def test_the_pictures_of_the_gallery_are_good_at_each_level(detail: str) -> None
             drawing = draw(make_one(), detail=detail, fold=fold)
             assert faults(drawing) == [], make_one
             assert re.match(r"digraph", drawing.dot)
+
+
+def test_a_graph_without_steps_runs_downwards_where_that_fits_better() -> None:
+    x = tg.tensor(np.ones((2, 3), np.float32), requires_grad=True, name="x")
+    y = x
+    for _ in range(16):
+        y = tg.tanh(y) + 1.0
+    long, short = y.sum(), (tg.tanh(x) + 1.0).sum()
+    layout = tg.draw(long)._layout
+    assert layout.height > layout.width and layout.width * 4 / 3 < 850
+    wide = tg.draw(long, direction="LR")._layout
+    assert wide.width * 4 / 3 > 850 and tg.draw(long, direction="TB")._layout.width == layout.width
+    # what fits, and what has time steps, runs to the right
+    assert tg.draw(short)._layout.width > tg.draw(short)._layout.height
+    assert tg.draw(short).svg() == tg.draw(short, direction="LR").svg()
+
+
+def test_the_box_of_segments_that_run_again_says_so() -> None:
+    xs = np.ones((8, 2, 3), np.float32)
+    ys, _ = tg.unroll(tg.cells.Elman(3, 4, rng=0), xs, checkpoint=4)
+    found = [b.detail for b in tg.draw(ys.sum(), detail="cell")._sketch.boxes if b.cell]
+    assert found == ["up to t = 3, run again", "up to t = 7, run again"]

@@ -12,7 +12,8 @@ import pytest
 
 import tinygrad_rnn as tg
 from tinygrad_rnn.drawing.boxes import Family
-from tinygrad_rnn.drawing.style import BACK, STATE, THEMES
+from tinygrad_rnn.drawing.style import BACK, STATE
+from tinygrad_rnn.palette import THEMES
 
 from .browsers import in_browser, launched
 

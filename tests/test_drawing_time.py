@@ -41,6 +41,7 @@ from tinygrad_rnn import cli
 from tinygrad_rnn.drawing import Drawing, DrawingError
 from tinygrad_rnn.drawing.fold import Kinds
 from tinygrad_rnn.drawing.graph import Graph
+from tinygrad_rnn.drawing.key import SWATCH
 from tinygrad_rnn.drawing.measures import measure
 from tinygrad_rnn.drawing.scale import Scale
 from tinygrad_rnn.drawing.selection import shown_steps
@@ -523,6 +524,7 @@ def faults(drawing: Drawing) -> list[str]:
                 found.append(
                     f"{arrow.tail.title} to {arrow.head.title} does not end at {box.title} ({dx:.1f}, {dy:.1f})"
                 )
+    found += faults_of_the_legend(drawing)
     for f in layout.frames:
         found += [
             f"{b.title} is not inside its frame"
@@ -535,6 +537,21 @@ def faults(drawing: Drawing) -> list[str]:
             )
         ]
     return found
+
+
+def faults_of_the_legend(drawing: Drawing) -> list[str]:
+    """Words of the legend that leave the picture or cover each other, and a legend over boxes."""
+    layout, signs = drawing._layout, drawing._layout.signs
+    feet = [b.y + b.height / 2 for b in drawing._sketch.boxes]
+    feet += [f.bottom for f in layout.frames] + [f.y + f.height / 2 for f in layout.figures]
+    ends = [s.x + SWATCH + 4 + text_width(s.words, 8.5) for s in signs]
+    found = [f"'{s.words}' is cut off" for s, end in zip(signs, ends) if end > layout.width]
+    for (one, end), other in zip(zip(signs, ends), signs[1:]):
+        if one.y == other.y and end > other.x:
+            found.append(f"'{one.words}' meets '{other.words}'")
+    if signs and max(feet) > signs[0].y - 5:
+        found.append("the legend lies over something")
+    return found + [f"{s.words} is low" for s in signs if s.y + 5 > layout.height]
 
 
 def crosses(points: np.ndarray, box: Any) -> bool:
@@ -582,7 +599,7 @@ def test_the_gallery_is_good_and_its_page_is_the_one_that_is_made(
     assert (ROOT / "docs" / "gallery.md").read_text(encoding="utf-8") == make.page()
     files = re.findall(r"\]\((gallery/[\w/]+\.svg)\)", make.page())
     assert all((ROOT / "docs" / f).is_file() for f in files)
-    assert len(files) == len(make.PICTURES) + len(make.zoo())
+    assert len(files) == len(make.PICTURES) + len(make.zoo()) + 1  # the film
     for name in ("attention", "bidirectional", "heat", "detached", "values"):
         assert faults(make.PICTURES[name][2]()) == [], name
     assert "](gallery/walk.html)" in make.page()

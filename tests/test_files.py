@@ -68,7 +68,7 @@ def by_reporting(path: Path) -> None:
         title="t",
         table=[Row("a", 1.0, ours=True)],
         sample="s",
-        loss_svg="<svg></svg>",
+        loss=["<svg></svg>"],
         graph_svg=None,
         facts={},
     )

@@ -30,6 +30,7 @@ FLOORS = {
     "kernels": 2,
     "loops": 2,
     "files": 2,
+    "palette": 2,
     "nn": 3,
     "cells": 3,
     "recurrent": 3,

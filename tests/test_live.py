@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 import tinygrad_rnn as tg
-from tinygrad_rnn.drawing.style import BACK, DARK, LIGHT, PLAIN
+from tinygrad_rnn.drawing.explorer import COLOURS
+from tinygrad_rnn.palette import DARK, LIGHT
 
 from .browsers import Page, contrast, in_browser, launched, watched
 
@@ -276,14 +277,10 @@ def test_one_file_that_asks_for_nothing_in_the_colours_of_the_explorer() -> None
     assert not re.findall(
         r"https?:|<link(?! rel=\"icon\" href=\"data:,\")|<script src|@import", TEXT
     )
-    style = (ROOT / "tinygrad_rnn" / "drawing" / "page" / "style.css").read_text(encoding="utf-8")
     for theme, palette in ((r":root \{", LIGHT), (r':root\[data-theme="dark"\] \{', DARK)):
-        ours, theirs = (
-            dict(re.findall(r"(--[\w-]+): ([^;]+);", re.search(theme + r"(.*?)\}", text, re.S)[1]))
-            for text in (TEXT, style)
-        )
-        theirs |= {"--line": palette.edges[PLAIN], "--backward": palette.edges[BACK]}
-        assert len(ours) > 10 and ours.items() <= theirs.items()
+        ours = re.findall(r"--[\w-]+: #\w+;", re.search(theme + r"(.*?)\}", TEXT, re.S)[1])
+        theirs = re.findall(r"--[\w-]+: #\w+;", palette.variables(COLOURS))
+        assert len(ours) > 10 and set(ours) <= set(theirs)
 
 
 @in_browser

@@ -80,8 +80,105 @@ def detached() -> tg.Tensor:
     return (tg.stack(ys) ** 2).mean()
 
 
+def expression() -> tg.Tensor:
+    """Four operations on three numbers."""
+    a, b, c = (
+        tg.tensor(v, requires_grad=True, name=n) for n, v in (("a", 2.0), ("b", -3.0), ("c", 10.0))
+    )
+    d = a * b + c
+    L = tg.tanh(d) * a
+    return L
+
+
+class Perceptron(tg.nn.Module):
+    """Two layers."""
+
+    def __init__(self) -> None:
+        self.hidden, self.out = tg.nn.Linear(4, 16, rng=0), tg.nn.Linear(16, 3, rng=1)
+
+    def forward(self, x: Any) -> Any:
+        """Scores of three classes."""
+        h = tg.relu(self.hidden(x))
+        return self.out(h)
+
+
+def perceptron() -> tg.Tensor:
+    """Two layers on a batch of eight, and the cross-entropy."""
+    rng = np.random.default_rng(0)
+    x = tg.tensor(rng.standard_normal((8, 4)).astype(np.float32), name="x")
+    logits = Perceptron()(x)
+    loss = tg.nn.cross_entropy(logits, rng.integers(0, 3, 8))
+    return loss
+
+
+class Convolutional(tg.nn.Module):
+    """A convolution with pooling, and a layer that reads it out."""
+
+    def __init__(self) -> None:
+        self.filters, self.out = tg.nn.Conv2d(1, 4, 3, rng=0), tg.nn.Linear(4 * 13 * 13, 10, rng=2)
+
+    def forward(self, image: Any) -> Any:
+        """Scores of ten classes."""
+        features = tg.relu(self.filters(image))
+        pooled = tg.max_pool2d(features, 2)
+        return self.out(pooled.reshape(len(image), -1))
+
+
+def convolutional() -> tg.Tensor:
+    """The loss of two images."""
+    rng = np.random.default_rng(0)
+    image = tg.tensor(rng.standard_normal((2, 1, 28, 28)).astype(np.float32), name="image")
+    logits = Convolutional()(image)
+    loss = tg.nn.cross_entropy(logits, np.array([3, 7]))
+    return loss
+
+
+def second_order() -> tg.Tensor:
+    """The squared norm of a gradient."""
+    x = tg.tensor([0.5, -1.0], requires_grad=True, name="x")
+    y = tg.tanh(x * x).sum()
+    y.backward(create_graph=True)
+    return (x.grad**2).sum()
+
+
+def by_hand() -> tg.Tensor:
+    """A loop over time that nobody marked."""
+    rng = np.random.default_rng(0)
+    W = tg.Parameter(rng.standard_normal((3, 4)).astype(np.float32), name="W")
+    U = tg.Parameter(0.5 * rng.standard_normal((4, 4)).astype(np.float32), name="U")
+    h = tg.tensor(np.zeros((2, 4), np.float32), name="h")
+    for x in sequence(4):
+        h = tg.tanh(x @ W + h @ U)
+    return (h**2).mean()
+
+
+def compiled() -> tg.Tensor:
+    """A compiled cell: one node on the tape, and its steps in the picture."""
+    ys, _ = tg.unroll(tg.jit(tg.cells.GRU(3, 4, rng=0)), sequence(5))
+    return (ys**2).mean()
+
+
+def padded() -> tg.Tensor:
+    """Two sequences of different lengths in one batch."""
+    _, state = tg.unroll(tg.cells.Elman(3, 4, rng=0), sequence(3), lengths=[3, 2])
+    return (state**2).mean()
+
+
+def checkpointed() -> tg.Tensor:
+    """Eight steps of which two segments are run again in the backward."""
+    ys, _ = tg.unroll(tg.cells.LSTM(3, 4, rng=0), sequence(8), checkpoint=4)
+    return (ys**2).mean()
+
+
 LSTM = "tg.cells.LSTM(3, 4, rng=0)"
 PICTURES: dict[str, tuple[str, str, Picture]] = {  # file -> heading, what was called, the call
+    "expression": (
+        "An expression, with its numbers",
+        'tg.draw(L, values="numbers")',
+        lambda: tg.draw(expression(), values="numbers"),
+    ),
+    "perceptron": ("Two layers and a loss", "tg.draw(loss)", lambda: tg.draw(perceptron())),
+    "convolutional": ("A convolutional net", "tg.draw(loss)", lambda: tg.draw(convolutional())),
     "folded": ("A cell, folded", f"tg.draw({LSTM})", lambda: tg.draw(tg.cells.LSTM(3, 4, rng=0))),
     "unrolled": (
         "Six steps, at the level of detail that fits 850 pixels: one box for each step",
@@ -114,6 +211,13 @@ PICTURES: dict[str, tuple[str, str, Picture]] = {  # file -> heading, what was c
             theme="auto",
         ),
     ),
+    "long": (
+        "A hundred thousand steps of a cell whose gradient explodes: in the red part it is no number",
+        'tg.draw(loss, heat="grad")',
+        lambda: tg.draw(
+            last(tg.cells.AntisymmetricRNN(3, 4, rng=0), 100_000), heat="grad", theme="auto"
+        ),
+    ),
     "vanishing": (
         "A gradient that vanishes: Elman, 40 steps",
         'tg.draw(loss, heat="grad")',
@@ -144,6 +248,23 @@ PICTURES: dict[str, tuple[str, str, Picture]] = {  # file -> heading, what was c
         "A window of truncated backpropagation",
         "tg.draw((window.ys**2).mean())",
         lambda: tg.draw(truncated()),
+    ),
+    "checkpoint": (
+        "Segments that are not kept and run again",
+        "tg.draw(loss)",
+        lambda: tg.draw(checkpointed()),
+    ),
+    "lengths": (
+        "Sequences of different lengths in one batch",
+        "tg.draw(loss)",
+        lambda: tg.draw(padded()),
+    ),
+    "jitted": ("A compiled cell, opened", "tg.draw(loss)", lambda: tg.draw(compiled())),
+    "handwritten": ("A loop written by hand", "tg.draw(loss)", lambda: tg.draw(by_hand())),
+    "second": (
+        "The gradient of a gradient",
+        "tg.draw((x.grad**2).sum())",
+        lambda: tg.draw(second_order()),
     ),
     "detached": (
         "A state that was detached, found by folding",
@@ -197,11 +318,15 @@ def page() -> str:
     parts = [
         "# Gallery\n",
         "Pictures that `tg.draw` makes; `python docs/gallery/make.py` made these. Time runs to the right, and in every step the same operation",
-        "stands at the same height: inputs below, outputs and losses above. A weight stands once on the left; the gold ports are where a step",
-        "reads it. Blue lines are states, purple ones gradients. The colours of heat are logarithmic, and read alike with all kinds of colour vision.",
+        "stands at the same height: inputs below, outputs and losses above. A weight stands once on the left, with a small box where a step reads",
+        "it. What colours, shapes and lines mean stands under each picture that is not small.",
+        "The colours of heat are logarithmic, and read alike with all kinds of colour vision.",
         'How much of a step is drawn, `detail="cell"`, `"gate"` or `"op"`, is by default what fits 850 pixels with letters of at least 9.\n',
         "[gallery/walk.html](gallery/walk.html) is a page that `tg.explore` makes, to be opened in a browser: three steps of an LSTM, forward and",
-        "back, with the numbers and the rule of every operation.\n",
+        "back, with the numbers and the rule of every operation. Its address is a link to a step: `walk.html#t=1,node=40`.\n",
+        "## A film\n",
+        '`tg.draw(loss).film("film.svg")`: values are computed in turn, then gradients go back.\n',
+        "![A film](gallery/film.svg)\n",
     ]
     for name, (heading, call, _) in PICTURES.items():
         parts += [f"## {heading}\n", f"`{call}`\n", f"![{heading}](gallery/{name}.svg)\n"]
@@ -228,6 +353,8 @@ def main(names: list[str]) -> None:
             drawing = make()
             drawing.theme = "auto"
             drawing.save(HERE / "cells" / f"{name}.svg")
+    if not names or "film" in names:
+        tg.draw(mean(tg.cells.LSTM(3, 4, rng=0), 6), theme="auto").film(HERE / "film.svg")
     if not names or "walk" in names:
         tg.explore(walk(), HERE / "walk.html", title="LSTM, three steps")
     if not names:

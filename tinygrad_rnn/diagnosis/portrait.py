@@ -12,22 +12,26 @@ import numpy as np
 
 from ..core.primitive import Array
 from ..files import replace_file
+from ..palette import DARK, LIGHT, MEANINGS
 from .points import Points
 
 _SIDE = 520.0  # pixels of the longer side of the plane
 _LEFT, _TOP, _RIGHT, _BOTTOM = 56.0, 64.0, 24.0, 84.0
-_MARKS = {  # of each kind: its shape, and what the legend calls it
-    "stable": ("disc", "stable"),
-    "saddle": ("ring", "saddles"),
-    "unstable": ("cross", "unstable"),
-    "marginal": ("half", "marginal"),
-    "slow": ("diamond", "slow"),
+_MARKS = {  # the shape of each kind
+    "stable": "disc",
+    "saddle": "ring",
+    "unstable": "cross",
+    "marginal": "half",
+    "slow": "diamond",
 }
-_STYLE = """
-.portrait { --paper: #fff; --ink: #1c1c1c; --muted: #5f5f5f; --rule: #c9c9c5; --path: #8fa9bf; --still: #0a5fa5; --moving: #c24a00;
+_COLOURS = {"paper": "page", "ink": "text", "muted": "faint", "rule": "frame-edge"}
+_COLOURS |= {"path": "linear-edge", "still": "series-0", "moving": "series-1"}
+_STYLE = (
+    """
+.portrait { @light@
   font-family: "Helvetica Neue", Helvetica, Arial, "Liberation Sans", sans-serif; font-size: 13px; }
 @media screen and (prefers-color-scheme: dark) {
-  .portrait { --paper: #16181b; --ink: #ececea; --muted: #a4a6a8; --rule: #43474b; --path: #5d7388; --still: #6db5f2; --moving: #ff9a57; }
+  .portrait { @dark@ }
 }
 .portrait .paper { fill: var(--paper); }
 .portrait text { fill: var(--muted); }
@@ -43,6 +47,9 @@ _STYLE = """
 .portrait .unstable { stroke: var(--moving); fill: none; }
 .portrait .slow { stroke: var(--muted); }
 """.strip()
+    .replace("@light@", LIGHT.variables(_COLOURS))
+    .replace("@dark@", DARK.variables(_COLOURS))
+)
 
 
 @dataclass(frozen=True)
@@ -89,9 +96,12 @@ def portrait(name: str, points: Points, paths: Array) -> Portrait:
     title = f"{name}: {len(points)} points" + (
         f" and {paths.shape[1]} paths" if paths.shape[1] else ""
     )
+    counts = {kind: int((points.kind == kind).sum()) for kind in _MARKS}
     out = [
         f'<svg xmlns="http://www.w3.org/2000/svg" class="portrait" width="{plane.width:.0f}" height="{plane.height:.0f}" '
-        f'viewBox="0 0 {plane.width:.0f} {plane.height:.0f}" role="img" aria-label="{escape(title, {chr(34): "&quot;"})}">',
+        f'viewBox="0 0 {plane.width:.0f} {plane.height:.0f}" role="img"><title>{escape(title)}</title>'
+        f"<desc>{escape(', '.join(f'{n} {MEANINGS[kind]}' for kind, n in counts.items()))}; "
+        f"{part[0]:.0%} and {part[1]:.0%} of the variance</desc>",
         f"<style>\n{_STYLE}\n</style>",
         f'<rect class="paper" width="{plane.width:.0f}" height="{plane.height:.0f}"/>',
         f'<text class="title" x="16" y="30">{escape(title)}</text>',
@@ -166,7 +176,7 @@ def _ways(points: Points, to_paper: Callable[[Array], Array], axes: Array) -> li
 
 def _mark(kind: str, x: float, y: float) -> str:
     """Return the sign of a point."""
-    shape = _MARKS[kind][0]
+    shape = _MARKS[kind]
     if shape == "cross":
         return f'<path class="mark {kind}" d="M{x - 4.5:.1f} {y - 4.5:.1f}l9 9m0 -9l-9 9"/>'
     if shape == "diamond":
@@ -178,15 +188,15 @@ def _mark(kind: str, x: float, y: float) -> str:
 def _legend(points: Points, plane: _Plane) -> list[str]:
     """Return the signs that occur, with their numbers."""
     out, x, y = [], _LEFT, plane.height - 26
-    for kind, (_, word) in _MARKS.items():
+    for kind in _MARKS:
         count = int((points.kind == kind).sum())
         if count:
-            text = f"{count} {word}"
+            text = f"{count} {MEANINGS[kind]}"
             out.append(_mark(kind, x, y - 4.5))
             out.append(f'<text x="{x + 13:.1f}" y="{y:.1f}">{text}</text>')
             x += 13 + 7.5 * len(text) + 22
     if (points.kind == "saddle").any():
         out.append(
-            f'<path class="way" d="M{x:.1f} {y - 4.5:.1f}h22"/><text x="{x + 30:.1f}" y="{y:.1f}">the way out</text>'
+            f'<path class="way" d="M{x:.1f} {y - 4.5:.1f}h22"/><text x="{x + 30:.1f}" y="{y:.1f}">{MEANINGS["way"]}</text>'
         )
     return out

@@ -11,11 +11,20 @@ from typing import Any, Protocol
 from ..core.errors import TinygradError
 from ..files import replace_file
 from ..ops.table import columns
+from ..palette import DARK, LIGHT
 from .curve import Curve
 from .units import Unit
 
-COLOURS = ("#00224e", "#c0392b", "#7f6000", "#1b7f5c", "#8e44ad", "#575d6d")
-WIDTH, HEIGHT, LEFT, TOP, RIGHT = 860, 210, 64, 30, 190  # of one panel, and its margins
+COLOURS = {"paper": "page", "ink": "text", "muted": "faint", "rule": "rule"}
+COLOURS |= {f"line-{k}": f"series-{k}" for k in range(len(LIGHT.series))}
+STYLE = f"""
+.flow {{ {LIGHT.variables(COLOURS)} font: 12px "Helvetica Neue", Helvetica, Arial, "Liberation Sans", sans-serif; }}
+@media screen and (prefers-color-scheme: dark) {{ .flow {{ {DARK.variables(COLOURS)} }} }}
+.flow text {{ fill: var(--ink); }} .flow .muted {{ fill: var(--muted); }} .flow .head {{ font-weight: 600; }}
+.flow .paper {{ fill: var(--paper); }} .flow .grid {{ stroke: var(--rule); }} .flow .axis {{ stroke: var(--ink); fill: none; }}
+.flow .line {{ fill: none; stroke-width: 1.8; }} .flow .dashed {{ stroke-dasharray: 5 3; }}
+""".strip()
+WIDTH, HEIGHT, LEFT, TOP, RIGHT = 850, 210, 64, 30, 190  # of one panel, and its margins
 MOST = 400  # points of a line; of more the largest and the smallest of each stretch
 DECADES = 30  # of the axis at most, from the largest number down
 
@@ -122,7 +131,7 @@ def picture(flow: Figures, path: Any) -> None:
         name: {t: v for t, v in found.items() if t is not None}
         for name, found in flow.shares.items()
     }
-    largest = sorted(shares, key=lambda name: -flow.totals.get(name, 0.0))[: len(COLOURS)]
+    largest = sorted(shares, key=lambda name: -flow.totals.get(name, 0.0))[: len(LIGHT.series)]
     panels: list[tuple[str, Mapping[str, Mapping[int, float]]]] = [
         ("norm of the gradient by the state after step t", flow.states),
         (_title_of_decay(flow), {"whole state": flow.decay}),
@@ -133,9 +142,9 @@ def picture(flow: Figures, path: Any) -> None:
     ]
     height = HEIGHT * len(panels)
     lines = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" width="{WIDTH}" height="{height}" '
-        'font-family="sans-serif" font-size="11">',
-        f'<rect width="{WIDTH}" height="{height}" fill="#ffffff"/>',
+        f'<svg xmlns="http://www.w3.org/2000/svg" class="flow" viewBox="0 0 {WIDTH} {height}" width="{WIDTH}" height="{height}" '
+        f'role="img"><title>Gradient flow</title><desc>{escape(" ".join(_summary(flow)))}</desc><style>{STYLE}</style>',
+        f'<rect class="paper" width="{WIDTH}" height="{height}"/>',
     ]
     for k, (title, curves) in enumerate(panels):
         lines += _panel(title, curves, k * HEIGHT)
@@ -164,34 +173,36 @@ def _panel(title: str, curves: Mapping[str, Mapping[int, float]], top: float) ->
         part = (math.log10(v) - low) / (high - low)
         return base - (base - top - TOP) * min(max(part, 0.0), 1.0)
 
-    out = [f'<text x="{LEFT}" y="{top + 18}" font-weight="bold">{escape(title)}</text>']
+    out = [f'<text x="{LEFT}" y="{top + 18}" class="head">{escape(title)}</text>']
     every = max(1, math.ceil((high - low) / 5))
     ticks = [10.0**k for k in range(math.ceil(low), math.floor(high) + 1) if k % every == 0]
     if len(ticks) < 2:  # less than two decades
         ticks = [10 ** (low + part * (high - low)) for part in (0.1, 0.5, 0.9)]
     for v in ticks:
         out.append(
-            f'<path d="M{LEFT} {y(v):.1f}H{right}" stroke="#dddddd"/><text x="{LEFT - 6}" y="{y(v) + 4:.1f}" text-anchor="end">{v:.2g}</text>'
+            f'<path class="grid" d="M{LEFT} {y(v):.1f}H{right}"/><text class="muted" x="{LEFT - 6}" y="{y(v) + 4:.1f}" text-anchor="end">{v:.2g}</text>'
         )
     for t in sorted({first, (first + last) // 2, last}):
-        out.append(f'<text x="{x(t):.1f}" y="{base + 16}" text-anchor="middle">t = {t}</text>')
-    out.append(f'<path d="M{LEFT} {top + TOP}V{base}H{right}" stroke="#333333" fill="none"/>')
+        out.append(
+            f'<text class="muted" x="{x(t):.1f}" y="{base + 16}" text-anchor="middle">t = {t}</text>'
+        )
+    out.append(f'<path class="axis" d="M{LEFT} {top + TOP}V{base}H{right}"/>')
     for k, (name, norms) in enumerate(curves.items()):
-        colour = COLOURS[k % len(COLOURS)]
-        dash = ' stroke-dasharray="5 3"' if k >= len(COLOURS) else ""
+        colour = f"var(--line-{k % len(LIGHT.series)})"
+        line = "line dashed" if k >= len(LIGHT.series) else "line"
         # what lies below the axis is left out, as zeros are
         for run in _lines({t: v if v >= 10**low else 0.0 for t, v in norms.items()}):
             points = " ".join(f"{x(t):.1f},{y(v):.1f}" for t, v in run)
             shape = (
-                f'<circle cx="{x(run[0][0]):.1f}" cy="{y(run[0][1]):.1f}" r="2" fill="{colour}"/>'
+                f'<circle cx="{x(run[0][0]):.1f}" cy="{y(run[0][1]):.1f}" r="2" style="fill:{colour}"/>'
                 if len(run) == 1
-                else f'<polyline points="{points}" fill="none" stroke="{colour}" stroke-width="1.5"{dash}/>'
+                else f'<polyline class="{line}" points="{points}" style="stroke:{colour}"/>'
             )
             out.append(shape)
         place = top + TOP + 8 + 15 * k
         if place < base:
             out.append(
-                f'<path d="M{right + 12} {place - 4}h16" stroke="{colour}" stroke-width="2"{dash}/>'
+                f'<path class="{line}" d="M{right + 12} {place - 4}h16" style="stroke:{colour}"/>'
                 f'<text x="{right + 34}" y="{place}">{escape(name)}</text>'
             )
     return out

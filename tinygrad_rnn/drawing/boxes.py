@@ -17,6 +17,7 @@ from ..core.tape import Node
 from ..recurrent.moments import Lane, Moment
 
 HEIGHT, PORT_HEIGHT = 32.0, 18.0  # of a box and of a port, in points
+TIMES = "\N{MULTIPLICATION SIGN}"
 HATCH = "hatch"  # in place of a colour: what was to be measured is missing
 
 
@@ -82,6 +83,8 @@ class Box:
         Whether it takes a part out of an array.
     recorded_by_backward : bool
         Whether it belongs to the gradients that were recorded for this picture.
+    needs : bool
+        Whether a gradient is taken of what it holds.
     cut : str
         Why no gradient goes through it; empty if one does, or none was wanted.
     least : float
@@ -115,6 +118,7 @@ class Box:
     holds: int = 0
     takes_part: bool = False
     recorded_by_backward: bool = False
+    needs: bool = False
     cut: str = ""
     least: float = 0.0
     tall: float = 0.0
@@ -183,7 +187,7 @@ class Box:
         return max(
             self.least,
             14 + 6.6 * len(self.title),
-            12 + 5.0 * len(self.detail),
+            12 + 5.0 * len(self.detail) + 1.6 * self.detail.count(TIMES),  # a wide sign
             34.0,
             (3.4 * len(self.bars) + 14) * bool(self.bars),
         )

@@ -14,6 +14,7 @@ from ..core.tape import Node
 from ..core.tensor import KeepGrad
 from ..ops.source import expressions, names_of, spot_of
 from ..ops.table import Tape
+from ..palette import CIVIDIS, MEANINGS
 from ..recurrent.ledger import Share, Visit, reverse, values
 from ..recurrent.moments import Lane, Moment
 from .arrays import Arrays, short
@@ -25,9 +26,9 @@ from .labels import slice_text
 from .layout import place
 from .rules import formula, rule_text, source_of
 from .rules import names_of as names_of_operands
-from .scale import CIVIDIS
 from .selection import Request
 from .sketch import sketch_graph
+from .style import STATE
 
 FOLDABLE, FLAT = 3000, 500  # nodes that are shown of a graph with time steps, and of one without
 AROUND = 6  # source lines before and after that of a node
@@ -116,6 +117,7 @@ class Contents:
             "backward": backward,
             "root": self.at(self.tape.root),
             "ramp": CIVIDIS,
+            "meanings": self._meanings(),
             "reach": self._reach(),
             "rules": list(self.rules),
             "words": self._words(boxes),
@@ -130,6 +132,11 @@ class Contents:
         drawn = {box.get("op") for box in boxes}
         said = {node.op: rule_in_words(node) for node in self.graph.nodes if node.op in drawn}
         return {op: words for op, words in sorted(said.items()) if words is not None}
+
+    def _meanings(self) -> dict[str, str]:
+        """Return what the colours of boxes and of the lines of states mean, of those that occur."""
+        found = {b.family for b in self.sketch.boxes} | ({STATE} if self.layout.states else set())
+        return {name: words for name, words in MEANINGS.items() if name in found}
 
     # --- boxes and arrows -------------------------------------------------------------------------
 

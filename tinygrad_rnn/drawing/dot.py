@@ -2,28 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from ..palette import THEMES, ink
 from .boxes import HATCH, HEIGHT, Arrow, Box, Curve, Legend, Sketch
 from .frames import Frame
+from .key import LETTER, LINES, SWATCH, Sign
 from .layout import TIP, Layout
 from .stepplan import Point
-from .style import (
-    CUT,
-    FONT,
-    GAP_STYLE,
-    ROOT_WIDTH,
-    SIZE,
-    SMALL,
-    THEMES,
-    TINY,
-    WIDTHS,
-    ink,
-    kind,
-    xml,
-)
+from .style import CUT, FONT, GAP_STYLE, ROOT_WIDTH, SIZE, SMALL, TINY, WIDTHS, kind, xml
 
 if TYPE_CHECKING:
     import graphviz
@@ -51,6 +41,9 @@ class _Writer:
         self.look = THEMES["dark" if theme == "dark" else "light"]
         self.graph = graphviz.Digraph("tape")
         self.figures = 0  # so many have been written
+        # figures and captions in each row: where they are, and their names
+        self.under: dict[float, list[tuple[float, str]]] = {}
+        self.rankdir = _rankdir(sketch, layout)
 
     def source(self) -> str:
         """Write everything, and return the text."""
@@ -71,7 +64,9 @@ class _Writer:
                 width=f"{(self.layout.width - 8) / 72:.3f}",
                 height="0.2",
             )
+            self.under.setdefault(y, []).append((0.0, name))
         self._figures()
+        self._ranks()
         for arrow, path in self.layout.paths:
             self._arrow(arrow, path)
         return str(self.graph.source)
@@ -87,6 +82,8 @@ class _Writer:
             layout="nop2",
             bb=f"0,0,{self.layout.width:.1f},{self.layout.height:.1f}",
             outputorder="edgesfirst",
+            rankdir=self.rankdir,
+            newrank="true",
         )
         graph.attr("graph", fontname=FONT, tooltip=" ", bgcolor=look.page)
         graph.attr(
@@ -117,6 +114,43 @@ class _Writer:
             cluster.attr(lp=self._at(frame.label_x + 2.5 * len(frame.label), frame.label_y))
             for box in frame.boxes:
                 self._box(box, cluster)
+
+    def _ranks(self) -> None:
+        """Write the rows of the time steps as ranks, for a program that places everything anew."""
+        down = self.rankdir != "LR"
+        rows: dict[float, list[Box]] = {}
+        of_steps = [b for b in self.sketch.boxes if b.moment is not None]
+        for box in of_steps:
+            if not (box.leaf or box.port or box.delay):
+                rows.setdefault(round(box.y if down else box.x, 1), []).append(box)
+        for boxes in rows.values():
+            names = [b.name for b in sorted(boxes, key=lambda b: b.x if down else b.y)]
+            if len(names) > 1:
+                self._row(names)
+        if down:  # figures stand in rows under everything
+            foot = max(of_steps or self.sketch.boxes, key=lambda b: b.y, default=None)
+            below = [
+                [name for _, name in sorted(self.under[y])]
+                for y in sorted(self.under)
+                if foot and y > foot.y
+            ]
+            for names in below:
+                self._row(names)
+                self._chain(names)
+            firsts = [*([foot.name] if foot else []), *(names[0] for names in below)]
+            self._chain(firsts[::-1] if self.rankdir == "BT" else firsts)
+
+    def _row(self, names: Sequence[str]) -> None:
+        """Write that these stand beside each other."""
+        with self.graph.subgraph() as row:
+            row.attr(rank="same")
+            for name in names:
+                row.node(name)
+
+    def _chain(self, names: Sequence[str]) -> None:
+        """Write arrows that are not drawn from each to the next."""
+        for tail, head in itertools.pairwise(names):
+            self.graph.edge(tail, head, style="invis")
 
     def _box(self, box: Box, into: graphviz.Digraph) -> None:
         """Write a node."""
@@ -156,7 +190,7 @@ class _Writer:
 
     def _arrow(self, arrow: Arrow, path: Sequence[Point]) -> None:
         """Write an edge."""
-        name = kind(arrow, self.layout)
+        name = kind(arrow, self.layout.states)
         points = " ".join(self._at(*p) for p in _shortened(path))
         edges = f": {len(arrow.places):,} edges" if len(arrow.places) > 1 else ""
         self.graph.edge(
@@ -169,6 +203,7 @@ class _Writer:
             tooltip=_tooltip(f"{arrow.tail.title} to {arrow.head.title}{edges}"),
             **{"class": name},
             **({"style": "dashed"} if name == CUT else {}),
+            **({"constraint": "false"} if arrow.tail.delay else {}),
         )
 
     # --- rows of figures, and the legend: nodes without meaning -----------------------------------
@@ -182,6 +217,23 @@ class _Writer:
             self._figure(x - 2.4 * len(word), y, 4.8 * len(word), 12, word, "", **BARE)
         if self.sketch.legend is not None:
             self._legend(self.sketch.legend, 14.0, self.layout.legend)
+        for sign in self.layout.signs:
+            self._sign(sign)
+
+    def _sign(self, sign: Sign) -> None:
+        """Write a sign of the legend with its meaning."""
+        look, tall = self.look, {"port": 6.0, **dict.fromkeys(LINES, 1.5)}.get(sign.name, 10.0)
+        if sign.name in LINES:
+            fill = outline = look.edges[sign.name]
+        else:
+            family = {"port": "parameter", "root": "input"}.get(sign.name, sign.name)
+            fill, outline = look.fills[family]
+        style = "filled,dashed" if sign.name == "gap" else "filled"
+        thick = f"{ROOT_WIDTH}" if sign.name == "root" else "0.9"
+        more = {"fillcolor": fill, "color": outline, "style": style, "penwidth": thick}
+        self._figure(sign.x + SWATCH / 2, sign.y, SWATCH, tall, "", "", **more)
+        wide = LETTER * len(sign.words)
+        self._figure(sign.x + SWATCH + 4 + wide / 2, sign.y, wide, 12, sign.words, "", **BARE)
 
     def _legend(self, legend: Legend, x: float, y: float) -> None:
         """Write the scale of the colours, and the marks for what has no place on it."""
@@ -227,7 +279,22 @@ class _Writer:
             height=f"{tall / 72:.3f}",
             **{**plain, **own, **more, "class": "figure"},
         )
+        self.under.setdefault(round(y, 1), []).append((x, f"f{self.figures}"))
         self.figures += 1
+
+
+def _rankdir(sketch: Sketch, layout: Layout) -> str:
+    """Return where operations lead, in the words of graphviz: across time, where there is any."""
+    same: dict[Any, list[Box]] = {}  # the same operation in all steps
+    for box in sketch.boxes:
+        if box.moment is not None and box.key is not None and not box.leaf:
+            same.setdefault((box.moment.lane, box.key), []).append(box)
+    wide = sum(max(b.x for b in found) - min(b.x for b in found) for found in same.values())
+    tall = sum(max(b.y for b in found) - min(b.y for b in found) for found in same.values())
+    ends = [(path[0], path[-1]) for arrow, path in layout.paths if arrow not in layout.states]
+    x, y = (sum(b[k] - a[k] for a, b in ends) for k in (0, 1))
+    across = wide >= tall if wide or tall else abs(y) >= abs(x)
+    return ("BT" if y < 0 else "TB") if across else "LR"
 
 
 def _stands_for(box: Box) -> list[str]:

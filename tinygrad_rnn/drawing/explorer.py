@@ -3,7 +3,7 @@
 The page holds all it shows (`contents`): places of the boxes (from `layout`), the numbers (from
 `ledger`), the rules in words (from `rules`) and the user's source lines (from `source`). What it
 does with them is in ``page/``: ``state.js`` has the steps of the two walks, ``scene.js`` the graph,
-``panel.js`` the numbers of the node in hand, ``app.js`` keys and controls. Nothing is loaded from
+``panel.js`` the numbers of the node in hand, ``link.js`` the address, ``app.js`` keys and controls. Nothing is loaded from
 anywhere.
 """
 
@@ -24,15 +24,24 @@ from ..core.trace import Program
 from ..core.walks import like
 from ..files import replace_file
 from ..ops.table import Tape
+from ..palette import DARK, LIGHT
 from ..recurrent.ledger import check_walkable
 from ..recurrent.opened import opened
 from .contents import Contents
 from .errors import DrawingError
 from .notebook import frame_of
-from .style import BACK, DARK, LIGHT, PLAIN, STATE, WEIGHT, Theme
+from .style import BACK, PLAIN, STATE, WEIGHT
 
 PAGE = Path(__file__).parent / "page"
-SCRIPTS = ("state.js", "scene.js", "panel.js", "app.js")
+SCRIPTS = ("state.js", "scene.js", "panel.js", "link.js", "app.js")
+COLOURS = {  # what the page calls a colour, and what the palette does
+    **{name: name for name in ("page", "raised", "soft", "rule", "text", "faint", "mark")},
+    **{name: name for name in ("frame", "frame-edge", "negative", "middle", "positive")},
+    **{name: name for name in ("on-light", "on-dark")},
+    **{"line": PLAIN, "state": STATE, "weight": WEIGHT, "backward": BACK},
+    **{"stage": "page", "focus": "text", "forward": "series-0", "found": "series-2"},
+    **{name: name for family in LIGHT.fills for name in (family, f"{family}-edge")},
+}
 
 
 class Page(type(Path())):  # type: ignore[misc]
@@ -57,7 +66,8 @@ def explore(
     """Write a page in which one can step through the computation of a tensor, and back.
 
     Back is through its reverse-mode differentiation. The page is one file that needs no network and no server: graph, values, gradients, derivative
-    rules with numbers, source lines. The gradients are computed for it: `.grad`, hooks and the
+    rules with numbers, source lines. Its address says where one stands, so it is a link to a step:
+    ``explore.html#t=3,node=12``, with ``,back`` on the way back. The gradients are computed for it: `.grad`, hooks and the
     graph itself are left alone, so `backward` can follow. A gradient hook that changes gradients is
     not applied; the page marks its node. What ran compiled is run again for it, step by step.
 
@@ -136,19 +146,10 @@ def _html(data: dict[str, Any], title: str) -> str:
     text = json.dumps(data, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
     parts = {
         "TITLE": escape(title),
-        "STYLE": f":root {{ {_colours(LIGHT)} }}\n:root[data-theme=dark] {{ {_colours(DARK)} }}\n{read('style.css')}",
+        "STYLE": f":root {{ {LIGHT.variables(COLOURS)} }}\n:root[data-theme=dark] {{ {DARK.variables(COLOURS)} }}\n{read('style.css')}",
         "SCRIPT": "\n".join(map(read, SCRIPTS)),
         "DATA": text.replace("<", "\\u003c")
         .replace("\u2028", "\\u2028")
         .replace("\u2029", "\\u2029"),
     }
     return re.sub(r"@(TITLE|STYLE|SCRIPT|DATA)@", lambda found: parts[found[1]], read("page.html"))
-
-
-def _colours(theme: Theme) -> str:
-    """Return the colours that the page has in common with drawn pictures, as variables."""
-    found = {"line": PLAIN, "state": STATE, "weight": WEIGHT, "backward": BACK}
-    lines = [f"--{name}: {theme.edges[kind]};" for name, kind in found.items()]
-    for family, (inside, outline) in theme.fills.items():
-        lines.append(f"--{family}: {inside}; --{family}-edge: {outline};")
-    return " ".join(lines)

@@ -9,6 +9,7 @@ sequence, which costs the same for any length, and where that fits, with everyth
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 
 from .boxes import Sketch
 from .detail import Detail
@@ -24,6 +25,28 @@ FEWEST = 3  # time steps that are drawn though they do not fit
 NARROWEST = 50.0  # points from one step to the next, at the least, if time runs to the right
 
 Made = tuple[Sketch, Layout]
+
+
+def fitting_either_way(
+    survey: Survey,
+    request: Request,
+    detail: Detail | None,
+    width: int,
+    direction: str | None,
+    make: Callable[[str, Graph, Request], Made],
+) -> Made:
+    """Make the picture in a direction, or without a wish for one in that which fits.
+
+    That is to the right; for a graph without time steps downwards, if it is narrower so. The
+    arguments are those of `fitting`, and `make` is told the direction first.
+    """
+    ways = [direction] if direction else ["LR"] if survey.graph.framed else ["LR", "TB"]
+    tried: list[Made] = []
+    for way in ways:
+        tried.append(fitting(survey, request, detail, width, way == "LR", partial(make, way)))
+        if _fits(tried[-1], width):
+            break
+    return min(tried, key=lambda made: pixels(made[1], width))
 
 
 def fitting(
@@ -95,5 +118,8 @@ def _requests(request: Request, survey: Survey, crowded: bool) -> Iterator[Reque
         yield request._replace(detail=detail)
     longest = max(len(c) for c in survey.counts.values())
     if request.show is None and request.steps is None:
-        for steps in range(min(longest, SOME if longest > FEW else FEW) - 1, FEWEST - 1, -1):
+        most = min(
+            longest - 1, SOME if longest > FEW else FEW
+        )  # the box of one hidden step is as wide
+        for steps in range(most - 1, FEWEST - 1, -1):
             yield request._replace(detail=Detail.CELL, steps=steps, narrowed=True)

@@ -14,7 +14,7 @@ from ..core.tape import Leaf, Node
 from ..ops.source import function_of, names_of
 from ..recurrent.moments import Lane
 from ..recurrent.pieces import PIECE, is_checkpoint
-from .boxes import Box, Family
+from .boxes import TIMES, Box, Family
 from .facts import contracts, cuts_gradient, is_power, moves, reduces, symbol, takes_part
 from .fold import Kinds
 from .graph import Graph
@@ -156,7 +156,7 @@ def slice_text(value: slice) -> str:
 
 
 def _times(shape: Sequence[int]) -> str:
-    return "\N{MULTIPLICATION SIGN}".join(map(str, shape))
+    return TIMES.join(map(str, shape))
 
 
 def _size(n: Node) -> str:

@@ -13,11 +13,12 @@ are exchanged at the end.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from .boxes import Arrow, Box, Sketch
 from .frames import Figure, Frame, Word, figures_of, frames_of
+from .key import ROW, Sign, signs_of
 from .paths import paths_of
 from .places import MARGIN, Places
 from .stepplan import Point
@@ -52,6 +53,8 @@ class Layout(NamedTuple):
     words : list of Word
     legend : float
         Where the scale of the colours begins, from above.
+    signs : list of Sign
+        What boxes and lines mean.
     """
 
     width: float
@@ -63,9 +66,10 @@ class Layout(NamedTuple):
     figures: list[Figure]
     words: list[Word]
     legend: float = 0.0
+    signs: Sequence[Sign] = ()
 
 
-def place(sketch: Sketch, direction: str = "LR") -> Layout:
+def place(sketch: Sketch, direction: str = "LR", explained: bool | None = False) -> Layout:
     """Set x and y (the middle, y growing downwards) of every box; find frames and paths.
 
     Parameters
@@ -74,6 +78,8 @@ def place(sketch: Sketch, direction: str = "LR") -> Layout:
     direction : {"LR", "TB"}
         That of time: the operations of a step run across it. Without steps it is that of the
         operations.
+    explained : bool or None
+        Whether there is a legend of boxes and lines; None if that depends on the picture.
     """
     steps = any(box.framed or box.run for box in sketch.boxes)
     turned = (direction == "TB") == steps
@@ -99,7 +105,8 @@ def place(sketch: Sketch, direction: str = "LR") -> Layout:
         x, y = turn((g.x, g.y))
         figures[k] = g._replace(x=x, y=y)
     texts = [Word(word, *turn((x, y))) for word, x, y in [*words, *names]]
-    return _framed(sketch, Layout(0.0, 0.0, frames, paths, places.grid.states, [], figures, texts))
+    layout = Layout(0.0, 0.0, frames, paths, places.grid.states, [], figures, texts)
+    return _framed(sketch, layout, explained)
 
 
 def _turn(turned: bool, steps: bool) -> Callable[[Point], Point]:
@@ -109,8 +116,8 @@ def _turn(turned: bool, steps: bool) -> Callable[[Point], Point]:
     return (lambda p: (p[0], -p[1])) if steps else (lambda p: p)
 
 
-def _framed(sketch: Sketch, layout: Layout) -> Layout:
-    """Move everything to begin at 0, 0, with room for margins, captions and the legend."""
+def _framed(sketch: Sketch, layout: Layout, explained: bool | None) -> Layout:
+    """Move everything to begin at 0, 0, with room for margins, captions and legends."""
     xs, ys = _extent(sketch, layout)
     inner = max(xs) - min(xs) + 2 * MARGIN
     legend = LEGEND if sketch.legend is not None else 0.0
@@ -125,6 +132,9 @@ def _framed(sketch: Sketch, layout: Layout) -> Layout:
     foot = (8.0 + NOTE_LINE * len(notes)) * bool(notes)
     dx, dy = MARGIN - min(xs) + (width - inner) / 2, MARGIN - min(ys) + head
     height = max(ys) + dy + MARGIN + foot + legend
+    signs = signs_of(sketch, layout.states, width - 2 * MARGIN, height, explained)
+    key = signs[-1].y + ROW / 2 + 4 if signs else 0.0
+    height += key
     captions = [Caption("title", sketch.title, MARGIN + 7, 14.0)] * bool(sketch.title)
     for k, text in enumerate(notes):
         y = height - MARGIN - 4 - NOTE_LINE * (len(notes) - 1 - k)
@@ -140,7 +150,8 @@ def _framed(sketch: Sketch, layout: Layout) -> Layout:
         captions,
         [g._replace(x=g.x + dx, y=g.y + dy) for g in layout.figures],
         [Word(text, x + dx, y + dy) for text, x, y in layout.words],
-        height - foot - legend,
+        height - foot - key - legend,
+        [s._replace(x=s.x + MARGIN, y=s.y + height - foot - key - 4) for s in signs],
     )
 
 

@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, Any
 from ..files import replace_file
 from ..kernels.runtime import without_collection
 from ..ops.table import Tape
+from ..palette import DARK, LIGHT
 from ..recurrent.opened import opened, opened_all
 from .boxes import Sketch
 from .detail import Detail
 from .dot import dot_source
 from .errors import DrawingError
-from .fitting import fitting
+from .film import Film
+from .fitting import fitting_either_way
 from .graph import Graph
 from .layout import Layout, place
 from .measures import Measured, check_walkable
@@ -25,7 +27,7 @@ from .overlays import overlays_of
 from .render import render
 from .selection import Request, shown_steps
 from .sketch import sketch_graph
-from .style import DARK, LIGHT, xml
+from .style import xml
 from .subject import gradients_of, subject
 from .survey import Survey
 from .svg import WIDE, plain_svg
@@ -112,6 +114,33 @@ class Drawing:
             ).encode()
         return self._made["svg"].decode()
 
+    def film(self, path: str | os.PathLike[str], *, seconds: float | None = None) -> None:
+        """Write the picture as a film: values are computed in turn, then gradients go back.
+
+        It is an SVG that moves by itself, over and over, in a browser or on a slide. The pointer
+        on the bar under it stops it; where the reader asked the system for less motion it stands still.
+
+        Parameters
+        ----------
+        path : str or path
+            The file, with the suffix ``.svg``.
+        seconds : float, optional
+            Its length; by default 0.7 for each value, there and back, and 40 at most.
+
+        Raises
+        ------
+        DrawingError
+            If the picture is folded or has more than 400 moments, or for another suffix.
+        """
+        path = Path(path)
+        if path.suffix.lower() != ".svg":
+            raise DrawingError(
+                f"film: the film is an SVG file; expected a name such as walk.svg, found '{path.name}'"
+            )
+        film = Film(self._sketch, self._layout, seconds)
+        text = plain_svg(self._sketch, self._layout, self.theme, self.width, film)
+        replace_file(path, text.encode("utf-8", "replace"))
+
     def html(self) -> str:
         """Return a page of its own with the picture in it.
 
@@ -126,9 +155,10 @@ class Drawing:
         else:
             colour, dark = f"background:{(DARK if self.theme == 'dark' else LIGHT).page}", ""
         return (
-            f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{title}</title><style>body{{margin:0;{colour}}}{dark}'
+            f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1"><title>{title}</title><style>body{{margin:0;{colour}}}{dark}'
             f"main{{overflow:auto}}svg{{display:block;margin:auto;height:auto;width:100%;max-width:{wide:.0f}pt;min-width:{SMALLEST * wide:.0f}pt}}"
-            f"</style></head><body><main>\n{self.svg()}</main></body></html>\n"
+            f'h1{{position:absolute;width:1px;height:1px;overflow:hidden;clip-path:inset(50%)}}</style></head><body><main tabindex="0">'
+            f"<h1>{title}</h1>\n{self.svg()}</main></body></html>\n"
         )
 
     def text(self, width: int = 80) -> str:
@@ -263,8 +293,9 @@ def draw(
     detail: str | None = None,
     width: int = WIDE,
     limit: int = 250,
-    direction: str = "LR",
+    direction: str | None = None,
     theme: str = "light",
+    legend: bool | None = None,
     timeout: float = 20.0,
 ) -> Drawing:
     """Draw what a tensor was computed from, or a cell, on a grid of time and depth.
@@ -322,10 +353,14 @@ def draw(
         Draw about so many nodes at most, where `show` and `fold` do not decide. Of more, time steps
         are left out, or, without time steps, what is farthest from `x`; a box stands for them, and
         picture and `Drawing.note` say so.
-    direction : {"LR", "TB"}
-        Where time runs: to the right or downwards. Without time steps: where the operations lead.
+    direction : {"LR", "TB"}, optional
+        Where time runs: to the right (the default) or downwards. Without time steps: where the
+        operations lead; by default to the right, or downwards if that fits better.
     theme : {"light", "dark", "auto"}
         Colours; "auto" follows the reader's browser (in SVG and HTML).
+    legend : bool, optional
+        Whether the picture says what its boxes and lines mean. By default if it has some boxes, and
+        the legend is low beside them.
     timeout : float
         Seconds that a graphviz program may take before PNG or PDF is given up.
 
@@ -369,17 +404,17 @@ def draw(
         numbers = Measured(survey, tape)
         name = found.name if title is None else title
 
-        def made(graph: Graph, request: Request) -> tuple[Sketch, Layout]:
+        def made(way: str, graph: Graph, request: Request) -> tuple[Sketch, Layout]:
             sketch = sketch_graph(graph, request, name, survey)
             if backward and tape is not None:
                 for n, box in sketch.of.items():
                     box.recorded_by_backward = n.index > tape.root.index
             for overlay in overlays:
                 overlay.lay(sketch, numbers)
-            return sketch, place(sketch, direction)
+            return sketch, place(sketch, way, legend)
 
         wanted = Detail(detail) if detail else Detail.OP if whole else None
-        sketch, layout = fitting(survey, request, wanted, width, direction == "LR", made)
+        sketch, layout = fitting_either_way(survey, request, wanted, width, direction, made)
         return Drawing(sketch, layout, theme=theme, timeout=timeout, width=width)
 
 
@@ -391,9 +426,9 @@ def _check_detail(detail: str | None, width: int) -> None:
         raise DrawingError(f"draw: width is a number of pixels, at least 1, not {width}")
 
 
-def _check(direction: str, theme: str, limit: int, steps: int | None, show: Any) -> None:
+def _check(direction: str | None, theme: str, limit: int, steps: int | None, show: Any) -> None:
     """Raise a DrawingError if one of these arguments of `draw` is not valid."""
-    if direction not in ("LR", "TB"):
+    if direction not in (None, "LR", "TB"):
         raise DrawingError(f"draw: direction is 'LR' or 'TB', not {direction!r}")
     if theme not in ("light", "dark", "auto"):
         raise DrawingError(f"draw: theme is 'light', 'dark' or 'auto', not {theme!r}")

@@ -1,8 +1,6 @@
 """Figures as colours.
 
-The scale is logarithmic, because gradients through time shrink and grow by factors; the colours are
-cividis (J. R. Nunez, C. R. Anderton and R. S. Renslow, PLOS ONE 13 (2018) e0199239), which readers
-of all kinds of colour vision see alike. Zero, NaN, infinity and a figure that is not there have
+The scale is logarithmic, because gradients through time shrink and grow by factors. Zero, NaN, infinity and a figure that is not there have
 marks of their own, since they are no small or large numbers.
 """
 
@@ -12,21 +10,10 @@ import math
 import statistics
 from collections.abc import Iterable, Sequence
 
+from ..palette import CIVIDIS, ODD
 from .boxes import HATCH, Legend
 
-CIVIDIS = (
-    "#00224e",
-    "#123570",
-    "#3b496c",
-    "#575d6d",
-    "#707173",
-    "#8a8678",
-    "#a59c74",
-    "#c3b369",
-    "#e1cc55",
-    "#fee838",
-)
-MARKS = {"0": "#ffffff", "NaN": "#c0392b", "infinite": "#8e44ad", "no gradient": HATCH}
+MARKS = dict(zip(("0", "NaN", "infinite", "no gradient"), (*ODD, HATCH), strict=True))
 WIDEST = 1e12  # from the largest to the smallest number of a scale
 NARROWEST = 0.3  # in decades
 SHADES = 30  # of the legend

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from ..core.tape import Node
 from ..recurrent.moments import Lane, Moment
+from ..recurrent.pieces import is_checkpoint
 from .boxes import Box, Family, Role, Sketch
 from .detail import Detail, check_order, describe_cell, describe_gate, heads_of
 from .fold import Kinds
@@ -204,6 +205,7 @@ class _Builder:
             self.states[state] = without_step(next(filter(None, names), ""))
         self.heads = heads_of(self.graph, shown, self.detail, named)
         self.held = Counter(self.heads.values())
+        self.again = {self.heads.get(n, n) for n in shown if is_checkpoint(n)}
         self.rooted = {self.heads.get(n, n) for n in self.graph.roots}
         self.keys: dict[Node, Any] = {}
         # operations of a step that is folded -> the same ones of the step that is drawn
@@ -221,6 +223,8 @@ class _Builder:
             own = [] if moment.lane.backward else [*filter(None, names)]
             describe_cell(box, moment, own, box.holds, box.detail)
             box.key = "cell"
+            if n in self.again:  # several steps, of which the last one is known
+                box.detail = box.detail.replace("t = ", "up to t = ") + ", run again"
         elif box.holds > 1:
             describe_gate(box, n)
         return box
@@ -322,6 +326,7 @@ class _Builder:
         beyond = self.kinds.beyond if self.kinds is not None else set()
         for n, key in stands.items():
             head = boxes[key]
+            head.needs = head.needs or n.requires_grad
             for k, i in enumerate(graph.inputs[n]):
                 if i not in stands or (
                     stands[i] == key and not (isinstance(key, Node) and self._leaves_box(key, i, n))

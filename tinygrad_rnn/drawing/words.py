@@ -5,9 +5,10 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Sequence
 
+from ..palette import LIGHT
 from .boxes import Box, Family, Sketch
 from .layout import Layout
-from .style import CARRIED, LIGHT, STATE, WEIGHT, kind
+from .style import CARRIED, STATE, WEIGHT, kind
 
 ARROWS = {
     STATE: "==>",
@@ -108,7 +109,7 @@ def mermaid(sketch: Sketch, layout: Layout) -> str:
         lines += ["  end"]
     lines += [f"  {_node(b)}" for b in sketch.boxes if b not in inside]
     for arrow in sketch.arrows:
-        sign = ARROWS.get(kind(arrow, layout), "-->")
+        sign = ARROWS.get(kind(arrow, layout.states), "-->")
         lines.append(f"  {arrow.tail.name} {sign} {arrow.head.name}")
     families = {b.family for b in sketch.boxes}
     for family, (fill, outline) in LIGHT.fills.items():

@@ -16,6 +16,7 @@ from xml.sax.saxutils import escape, quoteattr
 import numpy as np
 import numpy.typing as npt
 
+from ..palette import DARK, LIGHT
 from .axis import padded, round_ticks, short, spread, text_width, tick_texts
 from .errors import ArgumentError
 
@@ -24,23 +25,27 @@ __all__ = ["Series", "line_chart", "moving_average"]
 FloatArray = npt.NDArray[np.float64]
 _Number = TypeVar("_Number", float, npt.NDArray[np.float64])
 
-# Blue, vermilion, green and purple after Okabe and Ito, darkened for text on white and lightened
-# for text on black.
-_LIGHT = ("#0a5fa5", "#c24a00", "#00755b", "#95417f")
-_DARK = ("#6db5f2", "#ff9a57", "#41c9a0", "#e39ccb")
+_COLOURS = {
+    "chart-paper": "page",
+    "chart-ink": "text",
+    "chart-muted": "faint",
+    "chart-rule": "rule",
+}
+_COLOURS |= {f"chart-{k}": f"series-{k}" for k in range(len(LIGHT.series))}
 
-_WIDTH = 760.0
-_PLOT_WIDTH_LEAST = 320.0
+WIDTHS = (760.0, 360.0)  # pixels: on a page, and on a telephone
+_PLOT_LEAST = 0.42  # of the width, between the axis and the labels
 _PLOT_HEIGHT = 300.0
 _LABEL_GAP = 17.0  # between the baselines of two labels in the right margin
+_LINE = 18.0  # of the label of the x axis
 _LABEL_OFFSET = 22.0  # from the end of the lines to the labels
 
 _STYLE = (
     """
-.line-chart { --chart-paper: #fff; --chart-ink: #1c1c1c; --chart-muted: #5f5f5f; --chart-rule: #e7e7e4; %(light)s
+.line-chart { %(light)s
   font-family: "Helvetica Neue", Helvetica, Arial, "Liberation Sans", sans-serif; font-size: 13px; }
 @media screen and (prefers-color-scheme: dark) {
-  .line-chart { --chart-paper: #16181b; --chart-ink: #ececea; --chart-muted: #a4a6a8; --chart-rule: #2d3034; %(dark)s }
+  .line-chart { %(dark)s }
 }
 .line-chart .paper { fill: var(--chart-paper); }
 .line-chart text { fill: var(--chart-ink); font-variant-numeric: tabular-nums; }
@@ -54,10 +59,7 @@ _STYLE = (
 .line-chart .curve { fill: none; stroke-width: 2; stroke-linejoin: round; stroke-linecap: round; }
 .line-chart .faint { stroke-width: 1; opacity: 0.35; }
 """.strip()
-    % {
-        "light": " ".join(f"--chart-{i}: {c};" for i, c in enumerate(_LIGHT)),
-        "dark": " ".join(f"--chart-{i}: {c};" for i, c in enumerate(_DARK)),
-    }
+    % {"light": LIGHT.variables(_COLOURS), "dark": DARK.variables(_COLOURS)}
 )
 
 
@@ -130,6 +132,7 @@ def line_chart(
     y_label: str,
     title: str,
     references: Iterable[tuple[str, float]] = (),
+    width: float = WIDTHS[0],
 ) -> str:
     """Draw a line chart.
 
@@ -144,6 +147,8 @@ def line_chart(
         One line above the chart; may be empty.
     references
         Labels and heights of dashed horizontal lines.
+    width
+        Pixels; with long labels it is wider.
 
     Returns
     -------
@@ -165,9 +170,9 @@ def line_chart(
         raise ArgumentError("expected a series with at least one finite point, found none")
     colours: dict[str, int] = {}
     for one in series:
-        colours.setdefault(one.name, len(colours) % len(_LIGHT))
+        colours.setdefault(one.name, len(colours) % len(LIGHT.series))
     labels = _labels(lines, marks, colours)
-    frame = _frame(lines, marks, labels, bool(title))
+    frame = _frame(lines, marks, labels, bool(title), width, x_label)
     # Faint ones come first, and the most important series comes last, in front of all.
     faint = [line for line in reversed(lines) if line.series.faint]
     drawn = faint + [line for line in reversed(lines) if not line.series.faint]
@@ -261,6 +266,8 @@ def _frame(
     marks: Sequence[tuple[str, float]],
     labels: Sequence[_Label],
     titled: bool,
+    width: float,
+    x_label: str,
 ) -> _Frame:
     """Choose the ranges of the axes, and make room for what stands around them."""
     all_x = np.concatenate([line.x[line.finite] for line in lines])
@@ -273,11 +280,11 @@ def _frame(
     labelled = max((text_width(a.text + "  " + a.value) for a in labels), default=0.0)
     margin = _LABEL_OFFSET + labelled * 1.04 + 12.0
     top = 24.0 + (30.0 if titled else 0.0) + 22.0
-    width = max(_WIDTH, left + _PLOT_WIDTH_LEAST + margin)
+    width = max(width, left + _PLOT_LEAST * width + margin)
     bottom = top + max(_PLOT_HEIGHT, _LABEL_GAP * len(labels))
     return _Frame(
         width=width,
-        height=bottom + 58.0,
+        height=bottom + 40.0 + _LINE * len(_wrapped(x_label, width - 32)),
         left=left,
         right=width - margin,
         top=top,
@@ -286,7 +293,9 @@ def _frame(
         x_high=x_high,
         y_low=y_low,
         y_high=y_high,
-        x_ticks=round_ticks(x_low, x_high, 6, _whole(all_x)),
+        x_ticks=round_ticks(
+            x_low, x_high, max(2, min(6, int((width - margin - left) / 45))), _whole(all_x)
+        ),
         y_ticks=y_ticks,
     )
 
@@ -296,7 +305,8 @@ def _head(frame: _Frame, title: str, y_label: str, labels: Sequence[_Label]) -> 
     width, height = _c(frame.width), _c(frame.height)
     yield (
         f'<svg xmlns="http://www.w3.org/2000/svg" class="line-chart" width="{width}" height="{height}" '
-        f'viewBox="0 0 {width} {height}" role="img" aria-label={_attribute(_summary(title, y_label, labels))}>'
+        f'viewBox="0 0 {width} {height}" role="img" aria-label={_attribute(title or y_label)}><title>{_text(title or y_label)}</title>'
+        f"<desc>{_text(_summary(title, y_label, labels))}</desc>"
     )
     yield f"<style>\n{_STYLE}\n</style>"
     yield f'<rect class="paper" width="{width}" height="{height}"/>'
@@ -317,8 +327,25 @@ def _axes(frame: _Frame, x_label: str) -> Iterator[str]:
         at = _c(frame.to_x(value))
         yield f'<path class="axis" d="M{at} {_c(bottom)}v5"/>'
         yield f'<text class="muted" x="{at}" y="{_c(bottom + 20)}" text-anchor="middle">{text}</text>'
-    middle = _c((frame.left + frame.right) / 2)
-    yield f'<text class="muted" x="{middle}" y="{_c(bottom + 43)}" text-anchor="middle">{_text(x_label)}</text>'
+    wide = text_width(x_label)
+    middle = max(min((frame.left + frame.right) / 2, frame.width - 16 - wide / 2), 16 + wide / 2)
+    lines = _wrapped(x_label, frame.width - 32)
+    if len(lines) > 1:
+        middle = frame.width / 2
+    for k, line in enumerate(lines):
+        yield f'<text class="muted" x="{_c(middle)}" y="{_c(bottom + 43 + _LINE * k)}" text-anchor="middle">{_text(line)}</text>'
+
+
+def _wrapped(text: str, wide: float) -> list[str]:
+    """Return a text as lines that are not wider, as far as its words allow."""
+    lines = [""]
+    for word in text.split():
+        longer = f"{lines[-1]} {word}".strip()
+        if lines[-1] and text_width(longer) > wide:
+            lines.append(word)
+        else:
+            lines[-1] = longer
+    return lines
 
 
 def _reference(frame: _Frame, height: float) -> str:

@@ -21,6 +21,7 @@ from ..kernels import blas
 from . import text
 from .baselines import Score, score_baselines
 from .characters import evaluate, evaluating, sample
+from .chart import WIDTHS
 from .checkpoint import Checkpoint
 from .console import Meter, phase, say, thousands, times
 from .errors import DivergedError, UserError
@@ -29,6 +30,7 @@ from .interrupt import Interrupted, Interrupts
 from .memory import check_memory
 from .model_files import save_model
 from .options import Options
+from .reach import reach_of
 from .report import write_report
 from .results import STREAMS, WARM_UP, Material, Results
 from .trainer import SavedRun, Settings, Trainer
@@ -360,12 +362,13 @@ class _Run:
         results = Results(
             trainer, self.material, self.baselines, bits, drawn, options.temperature, self.seconds
         )
-        chart = results.chart()
-        replace_file(self.file("loss.svg", "the loss"), chart)
-        graph = None
+        charts = [results.chart(width) for width in WIDTHS]
+        replace_file(self.file("loss.svg", "the loss"), charts[0])
+        graph = reach = None
         if options.command == "demo":
             with self.timed("drawing", "Drawing the unrolled graph"):
                 graph = self.draw_graph(options.out / "unrolled.svg")
+                reach = reach_of(trainer.model, self.material.held)
             self.interrupts.check()
         self.seconds["all"] = time.perf_counter() - self.started
         facts = results.facts()
@@ -375,7 +378,8 @@ class _Run:
                 title="A character LSTM in tinygrad_rnn",
                 table=results.rows(),
                 sample=drawn,
-                loss_svg=chart,
+                loss=charts,
+                reach=reach,
                 graph_svg=graph,
                 facts=facts,
             )

@@ -93,8 +93,8 @@ class Results:
         rows = [Row(s.name, s.bits, note=_KNOWS.get(s.name, "")) for s in self.baselines]
         return [*rows, Row("LSTM", self.bits, ours=True, note="all the characters before")]
 
-    def chart(self) -> str:
-        """Return the chart as SVG.
+    def chart(self, width: float) -> str:
+        """Return the chart as SVG of this width.
 
         It shows the loss by characters read, the held-out scores, and the baselines as dashed
         lines. The loss is that of training, so with what is dropped there.
@@ -117,6 +117,7 @@ class Results:
             y_label="bits per character",
             title="",
             references=[(s.name, s.bits) for s in self.baselines if s.name != "uniform"],
+            width=width,
         )
 
     def facts(self) -> dict[str, object]:

@@ -11,7 +11,7 @@ function refresh(withPanel = true) {
   wantsPanel ||= withPanel;
   if (!asked) asked = requestAnimationFrame(() => {
     asked = 0;
-    if (wantsPanel) { wantsPanel = false; render(app); controls(); legend(); }
+    if (wantsPanel) { wantsPanel = false; render(app); controls(); legend(); writeLink(); }
     draw(app);
     drawMap(app);
   });
@@ -340,9 +340,6 @@ panel.addEventListener("keydown", (e) => {
 
 // --- legend ----------------------------------------------------------------------------------------------------------------------
 
-const FAMILY = { parameter: "parameter", input: "input or constant", arithmetic: "arithmetic", function: "function", linear: "product", reduction: "reduction", shaping: "moves values", saved: "value read again", gap: "not drawn" };
-const families = Object.keys(FAMILY).filter((f) => boxes.some((b) => b.family === f));
-
 function legend() {
   const box = $("legend"), r = scene.reach;
   if (app.step > F || r) {
@@ -350,7 +347,7 @@ function legend() {
     const what = r ? `reach of ${escaped(called(r.of))}: norm of ${r.own && r.of !== data.root ? "its" : "the"} gradient` : "norm of the gradient so far";
     box.innerHTML = `<span>${what}</span><span class="ramp">${number(scale.least, 2)}<i style="background:linear-gradient(90deg,${stops})"></i>${number(scale.most, 2)}</span>`
       + '<span class="key"><i class="zero"></i>zero</span><span class="key"><i class="hatched"></i>NaN or Inf</span><span class="key"><i class="none"></i>none yet</span>';
-  } else box.innerHTML = families.map((f) => `<span class="key"><i style="background:var(--${f});border-color:var(--${f}-edge)"></i>${FAMILY[f]}</span>`).join("");
+  } else box.innerHTML = Object.entries(data.meanings).map(([f, words]) => `<span class="key"><i ${f === "state" ? 'class="line" ' : ""}style="background:var(--${f});border-color:var(--${f}-edge)"></i>${escaped(words)}</span>`).join("");
 }
 
 // --- keys ------------------------------------------------------------------------------------------------------------------------
@@ -362,8 +359,9 @@ const KEYS = [
   ["r", "show the reach of the node: what influences it, and how strongly"], ["+ \u2212 0", "zoom in, zoom out, fit"], ["c", "centre the node"], ["w a s d", "move the view"],
   ["Page"], ["/", "search"], ["l", "light or dark"], ["Esc", "close, or let go of the selection"], ["?", "this list"],
 ];
-$("keys").innerHTML = `<h2>Keys</h2><dl>${KEYS.map(([keys, text]) => (text ? `<div><dt>${keys.split(" ").map((x) => `<kbd>${escaped(x)}</kbd>`).join(" ")}</dt><dd>${text}</dd></div>` : `<h3>${keys}</h3>`)).join("")}</dl>
+$("keys").innerHTML = `<h2>Keys</h2>${KEYS.map(([keys, text]) => (text ? `<div><dt>${keys.split(" ").map((x) => `<kbd>${escaped(x)}</kbd>`).join(" ")}</dt><dd>${text}</dd></div>` : `</dl><h3>${keys}</h3><dl>`)).join("").replace("</dl>", "")}</dl>
   <p>With the pointer: drag to move, turn the wheel to zoom, click a box for its numbers, a folded step to unfold it, a cell of a heat map to follow that element. Point at a loss to see how far back it reaches.</p>
+  <p>The address of the page says where you stand, so it is a link to this step.</p>
   <form method="dialog"><button>Close</button></form>`;
 
 function onTape(direction) {
@@ -462,10 +460,10 @@ if (boxes.length > MANY && columns.size > 3) {
 }
 if (!frames.length) $("folding").hidden = true;
 $("facts").textContent = [`${data.total.toLocaleString("en")} nodes`, columns.size ? `${columns.size} time step${columns.size > 1 ? "s" : ""} drawn` : "", boxes[data.root].dtype].filter(Boolean).join(" \u00b7 ");
-if (data.note) { $("note").textContent = data.note; $("note").hidden = false; }
 $("forward").style.flexGrow = F;
 $("backward").style.flexGrow = LAST - F;
 arrange();
+follow(location.hash);
 
 // The whole graph where it is legible; otherwise its height, from the left.
 function firstView() {
@@ -476,6 +474,7 @@ function firstView() {
     c.x = -12;
     c.y = scene.size[1] / 2 - h / 2 / c.k;
   }
+  reveal(current());
 }
 let sized = false;
 new ResizeObserver(() => { if (!sized && canvas.clientWidth) { sized = true; firstView(); } refresh(false); }).observe(stage);
@@ -484,7 +483,7 @@ refresh();
 
 // For scripts, and for tests of the page.
 window.explorer = {
-  app, data, scene, steps: LAST, forward: F, go, select, called, fit: doFit,
+  app, data, scene, steps: LAST, forward: F, go, select, called, fit: doFit, link: linkOf,
   value: (k) => block(boxes[k].value), gradient: (k, step = app.step) => gradientAt(k, step), strength: strengthAt, box: (name) => boxes.findIndex((b) => b.name === name),
   screen: (k) => { const r = outline(k); return toScreen((r[0] + r[2]) / 2, (r[1] + r[3]) / 2); },
   frameScreen: (i) => { const r = scene.frames[i]; return toScreen((r[0] + r[2]) / 2, (r[1] + r[3]) / 2); },

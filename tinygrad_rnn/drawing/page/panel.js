@@ -89,9 +89,9 @@ function numbersFor(k, text, names, cell, outShape) {
 // --- heat maps -----------------------------------------------------------------------------------------------------------------
 
 function tone(v, size) {
-  const p = dark() ? ["#f0a35e", "#2b3036", "#62b0e8"] : ["#b35806", "#f5f6f7", "#2166ac"];
+  const p = scene.palette;
   const u = size > 0 ? Math.max(-1, Math.min(1, v / size)) : 0;
-  return blend(p[1], u < 0 ? p[0] : p[2], Math.abs(u) ** 0.8);
+  return blend(p.middle, u < 0 ? p.negative : p.positive, Math.abs(u) ** 0.8);
 }
 
 // An SVG of a block. Colour says sign and size; 0, NaN and infinities have marks of their own.
@@ -104,7 +104,7 @@ function heat(b, what, cell) {
       const v = b.values[r * b.columns + c], x = c * cw, y = r * ch, ok = Number.isFinite(v), fill = ok ? tone(v, size) : null;
       parts.push(`<rect x="${x}" y="${y}" width="${cw}" height="${ch}" data-cell="${r},${c}" class="cell${ok ? "" : " odd"}"${ok ? ` fill="${css(fill)}"` : ""}/>`);
       if (few) {
-        const ink = ok ? (luminance(fill) > 0.5 ? "#14171a" : "#ffffff") : "";
+        const ink = ok ? inkOn(fill) : "";
         parts.push(`<text x="${x + cw / 2}" y="${y + 14.5}"${ink ? ` fill="${ink}"` : ' class="odd"'}>${number(v, 3)}</text>`);
       } else if (v === 0) parts.push(`<circle cx="${x + cw / 2}" cy="${y + ch / 2}" r="1.2" class="zero"/>`);
       else if (Number.isNaN(v)) parts.push(`<path d="M${x + 2} ${y + 2}L${x + cw - 2} ${y + ch - 2}M${x + cw - 2} ${y + 2}L${x + 2} ${y + ch - 2}" class="mark"/>`);
@@ -187,7 +187,7 @@ function sharePart(k, share, j, app, g, many) {
   const cell = b.elementwise ? (spread ? cellIn(added.shape, indexOf(outCell, g.shape)) : outCell) : cellShown(added, app.cell);
   const line = multi ? null : numbersFor(k, rule, names, b.elementwise ? outCell : cell, g.shape);
   const said = escaped(rule.replace(/(?<![\w.])g(?![\w(])/g, UPSTREAM));
-  const formulaLine = `<p class="rule"><span class="math">\u2202L/\u2202${escaped(name)}</span> += ${multi ? "" : `<code>${said}</code>`}</p>${multi ? `<pre class="rulecode">${said}</pre>` : ""}`;
+  const formulaLine = `<p class="rule"><span class="math">\u2202L/\u2202${escaped(name)}</span> += ${multi ? "" : `<code>${said}</code>`}</p>${multi ? `<pre class="rulecode" tabindex="0">${said}</pre>` : ""}`;
   const words = data.words[b.op] && (multi || !line) ? `<p class="note">${escaped(data.words[b.op])}</p>` : "";
   const at = spread ? valueIn(given, outCell) : valueIn(added, cell);
   const numbers = line ? `<p class="numbers"><code>${brackets(b.elementwise ? outCell : cell, b.elementwise ? g.shape : added.shape)}</code> ${escaped(line)} = <b>${number(at)}</b></p>` : "";
@@ -256,7 +256,7 @@ function sourcePart(k) {
     rows.push(`<li value="${n}"${n >= first && n <= last ? ' class="here"' : ""}>${shown}</li>`);
   }
   while (rows.length && /<li value="\d+"><\/li>/.test(rows[0])) rows.shift();
-  return rows.length ? `<section><h3>Source <em>${escaped(name)}, line ${first}</em></h3><ol class="source">${rows.join("")}</ol></section>` : "";
+  return rows.length ? `<section><h3>Source <em>${escaped(name)}, line ${first}</em></h3><ol class="source" tabindex="0" aria-label="Source lines">${rows.join("")}</ol></section>` : "";
 }
 
 function readersPart(k) {

@@ -186,6 +186,7 @@ function blend(a, b, u) { return rgb(a).map((v, i) => Math.round(v + (rgb(b)[i] 
 const css = (c) => `rgb(${c.join(",")})`;
 const dark = () => document.documentElement.dataset.theme === "dark";
 const luminance = (c) => (0.299 * c[0] + 0.587 * c[1] + 0.114 * c[2]) / 255;
+const inkOn = (c) => scene.palette[luminance(c) > 0.47 ? "on-light" : "on-dark"]; // letters on a colour
 
 // 0 to 1 on the scale of strengths, which is that of drawn pictures, in light and in dark: dark is weak.
 function scaled(u) {
@@ -210,7 +211,7 @@ const level = (norm, { most, least }) => (most > 0 ? Math.min(1, Math.max(0, Mat
 
 function readPalette() {
   const style = getComputedStyle(document.documentElement);
-  const names = ["stage", "frame", "frame-edge", "text", "faint", "line", "state", "weight", "forward", "backward", "found", "focus", "none",
+  const names = ["stage", "frame", "frame-edge", "text", "faint", "line", "state", "weight", "forward", "backward", "found", "focus", "none", "negative", "middle", "positive", "on-light", "on-dark",
     ...new Set(data.boxes.map((b) => b.family))];
   for (const n of names) {
     scene.palette[n] = style.getPropertyValue(`--${n}`).trim();
@@ -383,7 +384,7 @@ function drawBox(b, k, app, reach) {
   if (reach && inReach && reach.norms.get(k) > 0) {
     const c = scaled(level(reach.norms.get(k), reach.scale));
     fill = css(c);
-    text = small = luminance(c) > 0.55 ? "#111111" : "#ffffff";
+    text = small = inkOn(c);
   }
   if (scene.camera.k < FAR) { // a few pixels: no letters, no round corners, no marks
     const norm = app.step > F && !port && !reach ? strengthAt(k, app.step) : null;
@@ -455,7 +456,7 @@ function drawFolded(i, r, app, reach) {
   let fill = done ? p.frame : p.stage, text = p.text;
   if (reach && inReach) {
     const norm = strongest(list.map((k) => (reach.norms.has(k) ? reach.norms.get(k) : null)));
-    if (norm > 0) { const c = scaled(level(norm, reach.scale)); fill = css(c); text = luminance(c) > 0.55 ? "#111111" : "#ffffff"; }
+    if (norm > 0) { const c = scaled(level(norm, reach.scale)); fill = css(c); text = inkOn(c); }
   }
   const [x, y, w, h] = [r[0], r[1], r[2] - r[0], r[3] - r[1]];
   rounded(x, y, w, h, 9);
