@@ -136,9 +136,16 @@ PICTURES: dict[str, tuple[str, str, Picture]] = {  # file -> heading, what was c
         lambda: tg.draw((tg.nn.LSTM(3, 4, num_layers=2, rng=0)(sequence(3))[0] ** 2).mean()),
     ),
     "backward": (
-        "The gradient graph over the forward one",
+        "Backpropagation through time, over the forward and from right to left",
         "tg.draw(loss, backward=True)",
-        lambda: tg.draw(last(tg.cells.Elman(3, 4, bias=False, rng=0), 3), backward=True),
+        lambda: tg.draw(last(tg.cells.LSTM(3, 4, rng=0), 6), backward=True),
+    ),
+    "rules": (
+        "The same for an Elman cell, with a box for each derivative rule and each sum of gradients",
+        'tg.draw(loss, backward=True, detail="gate")',
+        lambda: tg.draw(
+            last(tg.cells.Elman(3, 4, bias=False, rng=0), 2), backward=True, detail="gate"
+        ),
     ),
     "truncated": (
         "A window of truncated backpropagation",

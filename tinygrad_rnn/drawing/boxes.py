@@ -82,6 +82,8 @@ class Box:
         Whether it takes a part out of an array.
     recorded_by_backward : bool
         Whether it belongs to the gradients that were recorded for this picture.
+    said : str
+        Of a derivative rule: what it computes, if that is its second line.
     cut : str
         Why no gradient goes through it; empty if one does, or none was wanted.
     least : float
@@ -115,6 +117,7 @@ class Box:
     holds: int = 0
     takes_part: bool = False
     recorded_by_backward: bool = False
+    said: str = ""
     cut: str = ""
     least: float = 0.0
     tall: float = 0.0

@@ -20,6 +20,7 @@ from ..recurrent.moments import Lane
 from .boxes import HATCH, Box, Role, Sketch, Strip
 from .curves import FEWEST, Axis
 from .errors import DrawingError
+from .labels import short
 from .measures import Measured, State
 from .scale import Number, Scale, figure, together
 
@@ -105,7 +106,7 @@ class GradientHeat(Overlay):
             for step, v in steps.items():
                 norms.setdefault(lane, {}).setdefault(step, []).append(v)
         for box in sketch.boxes:
-            if box.cell and box.moment is not None:
+            if box.cell and box.moment is not None and not box.recorded_by_backward:
                 found = norms.get(box.moment.lane, {}).get(box.moment.step, [])
                 _fill(box, together(found), scale, CLAIM)
 
@@ -265,6 +266,8 @@ class Values(Overlay):
         for node, value in values(reachable(measured.graph.roots, every=True)):
             box = sketch.of.get(node)
             if box is not None and not box.port:
+                if box.said:
+                    box.title = short(f"{box.title} = {box.said}")
                 box.detail = _value(value, self.most)
                 box.tooltip += f"\n{_value(value, 1)}"
 

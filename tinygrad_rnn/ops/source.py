@@ -125,17 +125,29 @@ def names_of(nodes: Sequence[Node]) -> dict[Node, str]:
 
 
 def _name_turned(nodes: Sequence[Node], found: dict[Node, str]) -> None:
-    """Name the leaves that are the transpose of a named one, in the same memory."""
+    """Name the leaves that are the transpose of a named one."""
+    for n, whole in turned(nodes).items():
+        if n not in found and not n.requires_grad and whole in found:
+            found[n] = f"{found[whole]}.T"
+
+
+def turned(nodes: Sequence[Node]) -> dict[Node, Node]:
+    """Return the leaves that are the transpose of another one, in the same memory."""
 
     def at(array: Any) -> Any:
         return array.__array_interface__["data"][0], array.shape, array.strides, array.dtype
 
     leaves = [n for n in nodes if isinstance(n, Leaf) and n.ndim == 2]
     whole = [n for n in leaves if isinstance(n.value, np.ndarray) and n.value.size > 1]
-    named = {at(n.value.T): found[n] for n in whole if n in found}
+    first: dict[Any, Node] = {}
+    found: dict[Node, Node] = {}
     for n in whole:
-        if n not in found and not n.requires_grad and (name := named.get(at(n.value))):
-            found[n] = f"{name}.T"
+        place = at(n.value)
+        if place in first:
+            found[n] = first[place]
+        else:
+            first[at(n.value.T)] = n
+    return found
 
 
 def _name_like(
