@@ -254,6 +254,21 @@ def test_a_folded_step_of_a_backward_counts_from_itself() -> None:
     assert folded["∂L/∂weight_ih +="] == f"(x[t].T @ {DELTA}).T"
 
 
+@pytest.mark.parametrize("backward", [False, True])
+def test_states_that_leave_side_by_side_keep_clear_of_the_frame(backward: bool) -> None:
+    w = tg.tensor(sequence(4), requires_grad=True, name="w")
+
+    def cell(x: Any, state: Any) -> Any:
+        a, b, c = state
+        a, b, c = tg.tanh(x + a * w), tg.sigmoid(x + b * w), tg.exp(x + c * w)
+        return a, (a, b, c)
+
+    zero = tg.tensor(np.zeros((2, 4), np.float32))
+    _, (a, b, c) = tg.unroll(cell, sequence(3, 2, 4), (zero, zero, zero))
+    drawing = draw((a + b + c).sum(), backward=backward)
+    assert faults(drawing) == [] and beside_frames(drawing) == []
+
+
 def beside_frames(drawing: Drawing) -> list[str]:
     """Return the lines that run along the edge of a frame, so that they look like a part of it."""
     found = []
