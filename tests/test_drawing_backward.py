@@ -14,10 +14,11 @@ import tinygrad_rnn as tg
 from tests.test_drawing import draw
 from tests.test_drawing_time import GOOD, faults, flat
 from tinygrad_rnn.core.tape import reachable
-from tinygrad_rnn.drawing import Drawing
+from tinygrad_rnn.drawing import Drawing, DrawingError
 from tinygrad_rnn.drawing.backprop import Backprop
 from tinygrad_rnn.drawing.boxes import Box
 from tinygrad_rnn.drawing.graph import Graph
+from tinygrad_rnn.drawing.halves import ODD, TONES, half
 from tinygrad_rnn.recurrent.ledger import reverse, values
 from tinygrad_rnn.recurrent.opened import opened
 
@@ -227,6 +228,73 @@ def test_a_port_says_of_which_other_step_its_value_is() -> None:
         if a.tail.port and a.head.step == 2 and a.tail.title.startswith("h")
     ]
     assert sorted(read) == [("h", TANH), ("h (t=1)", "∂L/∂weight_hh +=")]
+
+
+# --- value and gradient in a box ------------------------------------------------------------------
+
+
+def neuron() -> tuple[tg.Tensor, list[tg.Tensor]]:
+    """Return the output of a neuron of numbers, and its inputs."""
+    named = {"x1": 2.0, "x2": 0.0, "w1": -3.0, "w2": 1.0, "b": 6.8813735870195432}
+    found = [tg.tensor(v, requires_grad=True, name=name) for name, v in named.items()]
+    x1, x2, w1, w2, b = found
+    return tg.tanh(x1 * w1 + x2 * w2 + b), found
+
+
+def test_each_box_has_its_number_and_its_gradient() -> None:
+    o, inputs = neuron()
+    drawing = tg.draw(o, values="gradient")
+    found = {b.title: b.detail for b in drawing._sketch.boxes}
+    assert found["x1"] == "2 | -1.5" and found["w1"] == "-3 | 1" and found["b"] == "6.88 | 0.5"
+    assert found["x2"] == "0 | 0.5" and found["w2"] == "1 | 0"
+    assert [d for t, d in found.items() if "tanh" in t] == ["0.707 | 1"]
+    assert all(t.grad is None for t in inputs)
+    assert faults(drawing) == [] and "gradient of the result" in drawing.note
+
+
+def test_an_array_has_its_norm_and_a_map_and_a_constant_has_no_gradient() -> None:
+    cell = tg.cells.Elman(3, 4, rng=0)
+    drawing = draw(last(cell, 2), values="gradient")
+    found = {b.title: b for b in drawing._sketch.boxes if b.leaf}
+    last(cell, 2).backward()
+    for name, p in (("weight_ih", cell.weight_ih), ("weight_hh", cell.weight_hh)):
+        value, gradient = found[name].halves
+        assert value.text == f"‖{np.linalg.norm(p.numpy()):.3g}‖"
+        assert gradient.text == f"‖{np.linalg.norm(p.grad.numpy()):.3g}‖"
+        assert (len(value.tiles), len(value.tiles[0])) == p.shape
+    assert [h.text for h in found["x[0]"].halves][1] == "\N{EN DASH}"
+    svg = drawing.svg()
+    assert svg.count('class="tiles"') == sum(
+        bool(h.tiles) for b in drawing._sketch.boxes for h in b.halves
+    )
+    assert "bgcolor" in drawing.dot
+
+
+def test_a_map_has_a_colour_for_each_sign_and_marks_what_is_no_number() -> None:
+    low, zero, high = TONES
+    found = half(np.array([[2.0, -2.0, 0.0], [np.nan, np.inf, 1.0]]))
+    assert found.tiles[0] == (high, low, zero)
+    assert found.tiles[1][:2] == (ODD, ODD) and found.tiles[1][2] not in TONES
+    assert found.text == "‖nan‖"
+    assert half(np.zeros((2, 2))).tiles == ((zero, zero),) * 2
+    assert half(np.ones((7, 2))).tiles == half(np.ones((2, 13))).tiles == ()
+    assert half(np.ones((0, 3))).text == "‖0‖"
+    assert half(np.array([np.nan])).text == "nan"
+
+
+@pytest.mark.parametrize("direction", ["LR", "TB"])
+@pytest.mark.parametrize("backward", [False, True])
+@pytest.mark.parametrize("name", ["lstm", "elman", "stacked", "decoder", "padded"])
+def test_nothing_overlaps_with_values_and_gradients(
+    name: str, backward: bool, direction: str
+) -> None:
+    drawing = draw(NETS[name](), values="gradient", backward=backward, direction=direction)
+    assert faults(drawing) == []
+
+
+def test_another_word_for_values_is_refused() -> None:
+    with pytest.raises(DrawingError, match="values is True, 'numbers' or 'gradient'; found 'grad'"):
+        tg.draw(neuron()[0], values="grad")
 
 
 # --- places ---------------------------------------------------------------------------------------

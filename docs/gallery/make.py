@@ -80,6 +80,16 @@ def detached() -> tg.Tensor:
     return (tg.stack(ys) ** 2).mean()
 
 
+def neuron() -> tg.Tensor:
+    """A neuron of numbers."""
+    x1, x2 = tg.tensor(2.0, requires_grad=True), tg.tensor(0.0, requires_grad=True)
+    w1, w2 = tg.tensor(-3.0, requires_grad=True), tg.tensor(1.0, requires_grad=True)
+    b = tg.tensor(6.88, requires_grad=True)
+    n = x1 * w1 + x2 * w2 + b
+    o = tg.tanh(n)
+    return o
+
+
 LSTM = "tg.cells.LSTM(3, 4, rng=0)"
 PICTURES: dict[str, tuple[str, str, Picture]] = {  # file -> heading, what was called, the call
     "folded": ("A cell, folded", f"tg.draw({LSTM})", lambda: tg.draw(tg.cells.LSTM(3, 4, rng=0))),
@@ -156,6 +166,16 @@ PICTURES: dict[str, tuple[str, str, Picture]] = {  # file -> heading, what was c
         "A state that was detached, found by folding",
         "tg.draw(loss, fold=True)",
         lambda: tg.draw(detached(), fold=True),
+    ),
+    "neuron": (
+        "A neuron: in each box its value and the gradient",
+        'tg.draw(o, values="gradient")',
+        lambda: tg.draw(neuron(), values="gradient"),
+    ),
+    "gradients": (
+        "Arrays: norms, and maps of colours, blue above zero and brown below it",
+        'tg.draw(loss, values="gradient")',
+        lambda: tg.draw(last(tg.cells.Elman(3, 4, rng=0), 2), values="gradient"),
     ),
     "values": (
         "Numbers in place of shapes, time downwards",

@@ -17,6 +17,7 @@ from ..core.tape import Node
 from ..recurrent.moments import Lane, Moment
 
 HEIGHT, PORT_HEIGHT = 32.0, 18.0  # of a box and of a port, in points
+TILE = 5.0  # side of one number in a map of colours
 HATCH = "hatch"  # in place of a colour: what was to be measured is missing
 
 
@@ -44,6 +45,13 @@ class Role(StrEnum):
     INITIAL = "initial"  # the state before the first step
     LOCAL = "local"  # a state that one step begins with in place of that of the step before
     SEQUENCE = "sequence"  # each step takes a part of it
+
+
+class Half(NamedTuple):
+    """A value in a box: a number, or a norm with a map of colours."""
+
+    text: str
+    tiles: tuple[tuple[str, ...], ...] = ()
 
 
 @dataclass(eq=False)
@@ -96,6 +104,8 @@ class Box:
         Whether what was to be measured there is missing.
     bars : tuple of float
         A small chart in it.
+    halves : tuple of Half
+        Its value, and beside it a gradient, in place of the second line.
     x, y : float
         Its middle, in points. Set by the layout.
     """
@@ -124,6 +134,7 @@ class Box:
     fill: str = ""
     hatch: bool = False
     bars: tuple[float, ...] = ()
+    halves: tuple[Half, ...] = ()
     x: float = 0.0
     y: float = 0.0
 
@@ -189,12 +200,20 @@ class Box:
             12 + 5.0 * len(self.detail),
             34.0,
             (3.4 * len(self.bars) + 14) * bool(self.bars),
+            len(self.halves) * max((self._across(h) for h in self.halves), default=0.0),
         )
+
+    @staticmethod
+    def _across(half: Half) -> float:
+        """Return the room that a half needs."""
+        return 12 + max(5.0 * len(half.text), TILE * max(map(len, half.tiles), default=0))
 
     @property
     def height(self) -> float:
         """The extent from top to bottom."""
-        return self.tall or (PORT_HEIGHT if self.port else HEIGHT + 22.0 * bool(self.bars))
+        tiles = TILE * max((len(h.tiles) for h in self.halves), default=0)
+        more = 22.0 * bool(self.bars) + (tiles + 4.0) * bool(tiles)
+        return self.tall or (PORT_HEIGHT if self.port else HEIGHT + more)
 
 
 class Arrow(NamedTuple):

@@ -52,30 +52,6 @@ class Overlay(ABC):
         """Write the figures into the boxes of a sketch, and add rows and a legend."""
 
 
-def overlays_of(heat: Any, *, ledger: bool, memory: bool, values: bool | str) -> list[Overlay]:
-    """Return the overlays that these arguments of `draw` ask for, in the order of laying them.
-
-    Raises
-    ------
-    DrawingError
-        If heat is a word other than "grad".
-    """
-    found: list[Overlay] = []
-    if isinstance(heat, str):
-        if heat != "grad":
-            raise DrawingError(f"{WRONG_HEAT} {heat!r}")
-        found.append(GradientHeat())
-    elif heat is not None:
-        found.append(GivenHeat(heat))
-    if ledger:
-        found.append(Ledger())
-    if memory:
-        found.append(Saved())
-    if values:
-        found.append(Values(numbers=values == "numbers"))
-    return found
-
-
 class GradientHeat(Overlay):
     """The norm of the gradient that reaches each state, as the colour of the box that makes it."""
 
@@ -268,11 +244,11 @@ class Values(Overlay):
             if box is not None and not box.port:
                 if box.said:
                     box.title = short(f"{box.title} = {box.said}")
-                box.detail = _value(value, self.most)
-                box.tooltip += f"\n{_value(value, 1)}"
+                box.detail = value_said(value, self.most)
+                box.tooltip += f"\n{value_said(value, 1)}"
 
 
-def _value(value: Any, most: int) -> str:
+def value_said(value: Any, most: int) -> str:
     """Return an array as a text: up to so many numbers, of more what they have in common."""
     flat = value.ravel()
     if flat.size == 0:

@@ -22,7 +22,6 @@ from .graph import Graph
 from .layout import Layout, place
 from .measures import Measured, check_walkable
 from .notebook import SMALLEST, frame_of, size_of
-from .overlays import overlays_of
 from .render import render
 from .selection import Request, shown_steps
 from .sketch import sketch_graph
@@ -30,6 +29,7 @@ from .style import DARK, LIGHT, xml
 from .subject import subject
 from .survey import Survey
 from .svg import WIDE, plain_svg
+from .wishes import overlays_of
 from .words import mermaid, text_of
 
 if TYPE_CHECKING:
@@ -309,9 +309,10 @@ def draw(
         the weight.
     memory : bool
         Bytes that each step keeps for the backward, under the time axis.
-    values : bool or "numbers"
+    values : bool, "numbers" or "gradient"
         Numbers in place of shapes: of larger arrays mean and standard deviation, with "numbers" all
-        of up to six.
+        of up to six. With "gradient" each box has its value and, beside it, the gradient of `x` by
+        it: numbers, or of arrays the norm, and of small ones a map of colours.
     detail : {"cell", "gate", "op"}, optional
         How much of a time step is drawn: each step of each cell and layer as one box, with the
         names of its states; the values that the source names; or every operation. Of a `backward`:

@@ -87,7 +87,11 @@ class Plans:
                     edges[keys[a.tail], keys[a.head]] = None
         for found in boxes.values():
             for b in found:
-                b.least = items[keys[b]].deep if self.grid.turned else items[keys[b]].wide
+                item = items[keys[b]]
+                across, deep = (item.wide, item.deep)[:: -1 if self.grid.turned else 1]
+                b.least = across
+                if b.halves:  # the maps in it may be larger in another step
+                    b.tall = deep
         return StepPlan(items, edges, ups, downs, DOWN)
 
     def _entered(self, b: Box) -> set[Side]:
