@@ -26,7 +26,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "docs" / "gallery"))
 
 LONG = 16.0  # points: a line that crosses an edge is near to it for less
 DELTA = "\N{GREEK SMALL LETTER DELTA}"
-TANH = "tanh\N{PRIME}"
+PRE = "∂L/∂a"  # of what the cell calls a, before its tanh
 
 
 def sequence(*shape: int) -> np.ndarray:
@@ -150,11 +150,11 @@ def test_a_step_of_an_elman_has_a_box_for_each_rule() -> None:
     }
     assert frame(drawing, 1) == {
         "∂L/∂h": "t=2",  # the loss is of the last step alone
-        TANH: f"{DELTA} - {DELTA} * h * h",
+        PRE: f"{DELTA} - {DELTA} * h * h",
         "∂L/∂h (t=0) +=": f"{DELTA} @ weight_hh",
         **weights,
     }
-    assert frame(drawing, 2).keys() == {"∂L/∂h (t=1) +=", TANH, "∂L/∂h", *weights}
+    assert frame(drawing, 2).keys() == {"∂L/∂h (t=1) +=", PRE, "∂L/∂h", *weights}
     sums = {b.title: b.detail for b in operations(drawing) if b.root}
     assert sums == {
         "mean": "scalar",
@@ -227,7 +227,7 @@ def test_a_port_says_of_which_other_step_its_value_is() -> None:
         for a in drawing._sketch.arrows
         if a.tail.port and a.head.step == 2 and a.tail.title.startswith("h")
     ]
-    assert sorted(read) == [("h", TANH), ("h (t=1)", "∂L/∂weight_hh +=")]
+    assert sorted(read) == [("h", PRE), ("h (t=1)", "∂L/∂weight_hh +=")]
 
 
 # --- value and gradient in a box ------------------------------------------------------------------

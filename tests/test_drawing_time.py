@@ -450,7 +450,9 @@ def test_two_cells_of_one_name_are_two_bands() -> None:
         u.bottom < f.top and abs(u.left + u.right - f.left - f.right) < 60
         for u, f in zip(upper, lower, strict=True)
     )
-    assert titles(drawing)["stack(axis=0)"] == 1  # that between the layers is no more than wires
+    assert (
+        sum("stack" in title for title in titles(drawing)) == 1
+    )  # that between the layers is no more than wires
 
 
 def test_a_decoder_begins_where_its_encoder_ends() -> None:
