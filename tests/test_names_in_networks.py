@@ -328,6 +328,27 @@ def test_a_result_that_is_called_two_things_has_no_name() -> None:
     assert found[only.node] == "only"
 
 
+class Doubling:
+    def part(self, v: tg.Tensor) -> tg.Tensor:
+        return v * 2.0
+
+
+class Halving:
+    def part(self, v: tg.Tensor) -> tg.Tensor:
+        return v * 0.5
+
+
+def halved(v: tg.Tensor) -> tg.Tensor:
+    y = Halving().part(v)
+    return y
+
+
+def test_which_of_two_methods_of_one_name_was_called_is_not_guessed() -> None:
+    y = Doubling().part(weight(2))
+    found = names_of(tg.tape(halved(y)).nodes)
+    assert [n.op for n in found if n.primitive] == []
+
+
 def test_a_constant_image_has_a_name_in_the_picture() -> None:
     net = tg.nn.Conv2d(1, 2, 3, rng=0)
     image = tg.tensor(sequence(2, 1, 8, 8), name="image")

@@ -204,11 +204,13 @@ class _Builder:
     def _named(self) -> list[Node]:
         """Return the nodes whose names are looked for: what is drawn, and what its rules read."""
         graph, back = self.graph, self.graph.back
-        steps: set[Moment | None] = set()
-        for n in self.visible if back is not None else ():
-            if back is not None and n in back.made:
-                steps.update(graph.moments.get(i) for i in back.made[n][:2])
-        return [n for n in graph.nodes if n in self.visible or n.name or graph.moments[n] in steps]
+        named = [n for n in graph.nodes if n in self.visible or n.name]
+        if back is None:
+            return named
+        read = [i for n in self.visible if n in back.made for i in back.made[n][:2]]
+        steps = {graph.moments.get(i) for i in read}
+        also = {*named}
+        return [n for n in graph.nodes if n in also or graph.moments[n] in steps]
 
     def _join(self, shown: list[Node], labels: Labels) -> None:
         """Find the operations that are drawn as one box, and the names of the states of each lane."""
