@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -17,8 +18,13 @@ from tinygrad_rnn.core.tape import reachable
 from tinygrad_rnn.drawing import Drawing, DrawingError
 from tinygrad_rnn.drawing.backprop import Backprop
 from tinygrad_rnn.drawing.boxes import Box
+from tinygrad_rnn.drawing.detail import Detail
 from tinygrad_rnn.drawing.graph import Graph
 from tinygrad_rnn.drawing.halves import ODD, TONES, half
+from tinygrad_rnn.drawing.labels import Labels
+from tinygrad_rnn.drawing.rulewords import squared
+from tinygrad_rnn.drawing.selection import Request
+from tinygrad_rnn.drawing.sketch import sketch_graph
 from tinygrad_rnn.recurrent.ledger import reverse, values
 from tinygrad_rnn.recurrent.opened import opened
 
@@ -88,6 +94,20 @@ NETS: dict[str, Callable[[], tg.Tensor]] = {
     "window": gallery("truncated"),
     "detached": gallery("detached"),
 }
+
+
+def heads() -> tg.Tensor:
+    rows, W_q, W_k = (
+        tg.tensor(sequence(*s), requires_grad=True) for s in ((2, 5, 4), (4, 4), (4, 4))
+    )
+    queries, keys = rows @ W_q, rows @ W_k
+    scores = queries @ keys.swapaxes(-1, -2)
+    size = tg.exp(0.1 * scores) * tg.tanh(0.1 * scores)
+    L = (size * scores).sum()
+    return L
+
+
+RULES = {**NETS, "heads": heads}
 
 
 def recorded(loss: Any) -> tg.Tensor | None:
@@ -218,6 +238,94 @@ def test_a_transposed_input_is_a_port_of_the_input() -> None:
     for name in ("x[0]", "x[1]", "h_0"):
         (port,) = [b for b in drawing._sketch.boxes if b.title == f"{name}.T"]
         assert port.source is by_name[name]
+
+
+def test_a_long_rule_is_said_with_squares_and_a_long_sum_by_its_number() -> None:
+    class Cell(tg.cells.LSTM):
+        def forward(self, x: Any, state: Any) -> Any:
+            h, c = state
+            gates = x @ self.weight_ih.T + h @ self.weight_hh.T
+            i, f, g, o = tg.split(gates, 4, axis=-1)
+            c_new = tg.sigmoid(f) * c + tg.sigmoid(i) * tg.tanh(g)
+            h_new = tg.sigmoid(o) * tg.tanh(c_new)
+            return h_new, (h_new, c_new)
+
+    drawing = draw(last(Cell(3, 4, rng=0), 2), backward=True, detail="gate")
+    assert frame(drawing, 1)["∂L/∂c_new"] == f"{DELTA} - {DELTA} * tanh(c_new)²"
+    assert frame(drawing, 1)["∂L/∂gates"] == "o + g + f + i"
+
+
+class Array(np.ndarray):
+    """An array that knows the words of rules."""
+
+    @property
+    def mT(self) -> Any:
+        """With the last two axes exchanged."""
+        return self.swapaxes(-1, -2)
+
+
+@pytest.mark.parametrize("name", ["last of an Elman", "last of an LSTM", "gru", "decoder", "heads"])
+def test_the_words_of_a_rule_compute_what_its_box_holds(name: str) -> None:
+    """With the values of what is called so, and of the gradient that arrives."""
+    back = Backprop(opened(tg.tape(RULES[name]()), measured=True))
+    number = {n: np.asarray(v) for n, v in values(reachable(back.roots, every=True))}
+    graph = Graph(back)
+    sketch = sketch_graph(graph, Request(show="all", limit=10**6, detail=Detail.GATE))
+    names = Labels(graph, graph.nodes)
+    called = {n: names.names.get(n) or names.short.get(n) for n in graph.nodes}
+    whole = {f: n for n, forward in back.gradient_of.items() for f in forward}
+    checked = 0
+    for n, box in sketch.of.items():
+        made = back.results.get(n)
+        if made is None or made.rule is None or not box.said or "·" in box.said:
+            continue
+        inner = next((i for i in n.inputs if i in back.results and i not in sketch.of), None)
+        rule = back.results[inner] if inner and box.said.endswith(("T", "…)")) else made
+        known = {called[i]: number[i] for i in [*rule.by.inputs, rule.by] if called.get(i)}
+        if rule.by not in whole:  # the gradient that arrives is a constant
+            continue
+        known[DELTA] = number[whole[rule.by]]
+        text, scope = box.said.replace("²", " ** 2"), {"sum": lambda v: v}
+        for k, word in enumerate(sorted(known, key=len, reverse=True)):
+            text = re.sub(rf"(?<![\w.]){re.escape(word)}(?![\w(])", f"v{k}", text)
+            scope[f"v{k}"] = known[word].view(Array)
+        try:
+            found = eval(text, {"__builtins__": {}}, scope)
+        except NameError:
+            continue
+        if found.shape != number[n].shape:  # what was spread is summed
+            found = found.sum(axis=tuple(range(found.ndim - number[n].ndim)))
+            axes = [k for k, size in enumerate(number[n].shape) if size != found.shape[k]]
+            found = found.sum(axis=tuple(axes), keepdims=True)
+        np.testing.assert_allclose(found, number[n], rtol=2e-4, atol=1e-6, err_msg=box.said)
+        checked += 1
+    assert checked >= 8
+
+
+@pytest.mark.parametrize(
+    ("text", "short"),
+    [
+        ("g - g * tanh(c) * tanh(c)", "g - g * tanh(c)²"),
+        ("x * x + xx * x", "x² + xx * x"),
+        ("a / x * x", "a / x * x"),
+        ("a @ x * x", "a @ x * x"),
+        ("a ** x * x", "a ** x * x"),
+        ("x * x ** 3", "x * x ** 3"),
+        ("x * x.T", "x * x.T"),
+        ("f(x) * x", "f(x) * x"),
+        ("2 * 2", "2 * 2"),
+    ],
+)
+def test_squares_stand_only_where_they_are_the_same(text: str, short: str) -> None:
+    assert squared(text) == short
+
+
+def test_products_of_stacks_say_which_axes_are_exchanged() -> None:
+    a, W = tg.tensor(sequence(2, 3, 4), requires_grad=True), tg.tensor(sequence(2, 4, 5))
+    W.requires_grad = True
+    y = (a @ W).sum()
+    found = {b.title: b.detail for b in operations(tg.draw(y, backward=True))}
+    assert found["∂L/∂a"] == f"{DELTA} @ W.mT" and found["∂L/∂W"] == f"a.mT @ {DELTA}"
 
 
 def test_a_port_says_of_which_other_step_its_value_is() -> None:

@@ -50,6 +50,8 @@ class RuleWords:
             title = self.labels.names.get(n) or f"∂L/∂({call_text(self.graph, made.source)})"
         else:
             said, title = self._rule(n, made), self._title(n, made)
+        if len(said) > LONGEST:
+            said = squared(said)
         box.said = said if len(said) <= LONGEST else ""
         box.title, box.detail = short(title), box.said or shape
         box.tooltip = f"{title} = {said or shape}\n{shape}\n{self._what(made)}\n{box.tooltip}"
@@ -88,7 +90,7 @@ class RuleWords:
             if i in self.back.results and self.heads.get(i, i) is self.heads.get(n, n):
                 given = self._rule(i, self.back.results[i])
         if transposes(made.by):
-            return f"({given}).T" if " " in given else f"{given}.T"
+            return _turned(given, made.by)
         words = {"g": given, "out": self._called(made.by)}
         names = made.by.primitive.inputs
         for k, i in enumerate(made.by.inputs):
@@ -97,7 +99,7 @@ class RuleWords:
         words.update((k, value_text(v)) for k, v in made.by.params.items() if k not in words)
         keys = "|".join(map(re.escape, sorted(words, key=len, reverse=True)))
         text = re.sub(rf"(?<![\w.])({keys})(?![\w(])", lambda m: words[m[1]], text)
-        text = text.replace(".T.T", "")
+        text = _collapsed(text.replace(".swapaxes(-1, -2)", ".mT"))
         spread = made.source.shape != made.by.shape and made.by.primitive.elementwise
         return f"sum({text})" if spread else text
 
@@ -106,7 +108,8 @@ class RuleWords:
         parts, graph = self.graph.inputs[n], self.graph
         steps = [graph.step(i) for i in parts if i in graph.framed]
         if n in graph.framed:
-            return " + ".join(self._part(i, n) for i in parts)
+            said = " + ".join(self._part(i, n) for i in parts)
+            return said if len(said) <= LONGEST else f"sum of {len(parts)}"
         if len(steps) < len(parts) or len(set(steps)) < len(steps):
             return f"sum of {len(parts)}"
         if len(steps) <= FEW:
@@ -127,3 +130,25 @@ class RuleWords:
         if there.lane != here.lane:
             return there.lane.described()
         return symbol(made.by) + PRIME if called == "·" else called
+
+
+def _turned(text: str, n: Node) -> str:
+    """Return the expression of a gradient with its axes as those of the input of a transpose."""
+    axes, last = n.params.get("axes"), n.ndim - 1
+    text = f"({text})" if " " in text else text
+    if n.ndim == 2:
+        return _collapsed(f"{text}.T")
+    if axes is not None and tuple(axes) == (*range(last - 1), last, last - 1):
+        return _collapsed(f"{text}.mT")
+    return f"{text}.transpose(…)"
+
+
+def _collapsed(text: str) -> str:
+    return text.replace(".T.T", "").replace(".mT.mT", "")
+
+
+def squared(text: str) -> str:
+    """Return an expression with ``x²`` in place of ``x * x``, where that is the same."""
+    factor = r"[^\W\d][\w.]*(?:\([\w.]+\))?"
+    before, after = r"(?<![/@%] )(?<!\*\* )(?<![\w.)\]])", r"(?![\w.(\[²]| \*\* )"
+    return re.sub(rf"{before}({factor}) \* \1{after}", r"\1²", text)
