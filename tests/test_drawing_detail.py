@@ -56,7 +56,7 @@ def test_a_cell_is_one_box_for_each_step_with_the_names_of_its_states() -> None:
         *((f"{s}_0 2\N{MULTIPLICATION SIGN}4", f"{step} 0") for s in "hc"),
         *((f"{step} {t}", f"{step} {t + 1}") for t in range(2)),
         *(
-            (f"{step} {t}", "stack(axis=0) 3\N{MULTIPLICATION SIGN}2\N{MULTIPLICATION SIGN}4")
+            (f"{step} {t}", "ys = stack(axis=0) 3\N{MULTIPLICATION SIGN}2\N{MULTIPLICATION SIGN}4")
             for t in range(3)
         ),
     }

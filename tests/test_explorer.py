@@ -575,6 +575,36 @@ def test_values_and_gradients_in_the_page_are_the_tapes(
 
 
 @in_browser
+def test_boxes_have_value_and_gradient_as_far_as_the_walk_has_come(
+    show: Callable[..., Page],
+) -> None:
+    a, b = (tg.tensor(v, requires_grad=True, name=n) for v, n in ((2.0, "a"), (-3.0, "b")))
+    W = tg.tensor(np.array([[3.0, 4.0]], np.float32), requires_grad=True, name="W")
+    loss = (a * b + a) * (W * W).sum()
+    page = show(loss)
+
+    def halves(name: str, step: int) -> Any:
+        return page.evaluate(f"explorer.go({step}), explorer.halves(explorer.box('{name}'))")
+
+    first, end = page.evaluate("[explorer.forward, explorer.steps]")
+    assert page.evaluate("explorer.halves(explorer.data.root)") is None
+    assert halves("loss", first) == ["\N{MINUS SIGN}100"]
+    assert halves("a", first) == ["2"] and halves("W", first) == ["5"]
+    assert halves("a", first + 1) == ["2", "\N{EN DASH}"]
+    assert halves("loss", end) == ["\N{MINUS SIGN}100", "1"]
+    assert halves("a", end) == ["2", "\N{MINUS SIGN}50"] and halves("b", end)[1] == "50"
+    assert halves("W", end) == ["5", "40"]  # norms: of (3, 4), and of -4 times 2 (3, 4)
+    pictures = []
+    for _ in range(3):
+        settled(page)
+        pictures.append(page.locator("#graph").screenshot())
+        page.keyboard.press("v")
+    assert pictures[0] == pictures[2] != pictures[1]
+    for b in page.evaluate("explorer.data.boxes"):
+        assert b["at"][2] >= 66 or "port" in b
+
+
+@in_browser
 @pytest.mark.parametrize("name", ["lstm", "gru", "custom"])
 def test_every_step_by_the_arrow_keys_there_and_back(name: str, show: Callable[..., Page]) -> None:
     cell = {"lstm": tg.cells.LSTM, "gru": tg.cells.GRU, "custom": Leaky}[name](3, 4, rng=0)

@@ -170,6 +170,16 @@ def checkpointed() -> tg.Tensor:
     return (ys**2).mean()
 
 
+def neuron() -> tg.Tensor:
+    """A neuron of numbers."""
+    x1, x2 = tg.tensor(2.0, requires_grad=True), tg.tensor(0.0, requires_grad=True)
+    w1, w2 = tg.tensor(-3.0, requires_grad=True), tg.tensor(1.0, requires_grad=True)
+    b = tg.tensor(6.88, requires_grad=True)
+    n = x1 * w1 + x2 * w2 + b
+    o = tg.tanh(n)
+    return o
+
+
 LSTM = "tg.cells.LSTM(3, 4, rng=0)"
 PICTURES: dict[str, tuple[str, str, Picture]] = {  # file -> heading, what was called, the call
     "expression": (
@@ -240,9 +250,16 @@ PICTURES: dict[str, tuple[str, str, Picture]] = {  # file -> heading, what was c
         lambda: tg.draw((tg.nn.LSTM(3, 4, num_layers=2, rng=0)(sequence(3))[0] ** 2).mean()),
     ),
     "backward": (
-        "The gradient graph over the forward one",
+        "Backpropagation through time, over the forward and from right to left",
         "tg.draw(loss, backward=True)",
-        lambda: tg.draw(last(tg.cells.Elman(3, 4, bias=False, rng=0), 3), backward=True),
+        lambda: tg.draw(last(tg.cells.LSTM(3, 4, rng=0), 6), backward=True),
+    ),
+    "rules": (
+        "The same for an Elman cell, with a box for each derivative rule and each sum of gradients",
+        'tg.draw(loss, backward=True, detail="gate")',
+        lambda: tg.draw(
+            last(tg.cells.Elman(3, 4, bias=False, rng=0), 2), backward=True, detail="gate"
+        ),
     ),
     "truncated": (
         "A window of truncated backpropagation",
@@ -270,6 +287,16 @@ PICTURES: dict[str, tuple[str, str, Picture]] = {  # file -> heading, what was c
         "A state that was detached, found by folding",
         "tg.draw(loss, fold=True)",
         lambda: tg.draw(detached(), fold=True),
+    ),
+    "neuron": (
+        "A neuron: in each box its value and the gradient",
+        'tg.draw(o, values="gradient")',
+        lambda: tg.draw(neuron(), values="gradient"),
+    ),
+    "gradients": (
+        "Arrays: norms, and maps of colours, blue above zero and brown below it",
+        'tg.draw(loss, values="gradient")',
+        lambda: tg.draw(last(tg.cells.Elman(3, 4, rng=0), 2), values="gradient"),
     ),
     "values": (
         "Numbers in place of shapes, time downwards",

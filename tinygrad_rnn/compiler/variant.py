@@ -55,7 +55,7 @@ class Variant:
         form, parts, first = self.form, list(x), None
         if form.resets:
             begin, (state, first) = parts.pop(), state
-            state = tree_map(lambda s, f: where(_rows(begin, s), f, s), state, first)
+            state = tree_map(lambda s, f: where(_rows(begin, s, "begins"), f, s), state, first)
         valid = parts.pop() if form.masked else None
         result = self.cell(*own(tuple(parts) if form.takes_tuple else parts[0], state))
         if not isinstance(result, tuple) or len(result) != 2:
@@ -73,8 +73,10 @@ class Variant:
                 )
         new = _in_order(state, new)
         if form.masked:
-            y = tree_map(lambda a: where(_rows(valid, a), a, 0.0 if a.dtype.kind == "f" else 0), y)
-            new = tree_map(lambda a, b: where(_rows(valid, a), a, b), new, state)
+            y = tree_map(
+                lambda a: where(_rows(valid, a, "valid"), a, 0.0 if a.dtype.kind == "f" else 0), y
+            )
+            new = tree_map(lambda a, b: where(_rows(valid, a, "valid"), a, b), new, state)
         return ((y, new) if form.all_states else y), ((new, first) if form.resets else new)
 
 
@@ -157,6 +159,9 @@ def _in_order(state: Any, new: Any) -> Any:
     return new
 
 
-def _rows(flags: Any, like: Any) -> Any:
-    """Return flags (batch,) for values of another rank."""
-    return flags.reshape((flags.shape[0], *[1] * (len(like.shape) - 1)))
+def _rows(flags: Any, like: Any, name: str) -> Any:
+    """Return flags (batch,) for values of another rank; constants have the name."""
+    made = flags.reshape((flags.shape[0], *[1] * (len(like.shape) - 1)))
+    if made.node is None:
+        made.name = name
+    return made

@@ -18,6 +18,7 @@ from ..recurrent.moments import Lane, Moment
 
 HEIGHT, PORT_HEIGHT = 32.0, 18.0  # of a box and of a port, in points
 TIMES = "\N{MULTIPLICATION SIGN}"
+TILE = 5.0  # side of one number in a map of colours
 HATCH = "hatch"  # in place of a colour: what was to be measured is missing
 
 
@@ -45,6 +46,13 @@ class Role(StrEnum):
     INITIAL = "initial"  # the state before the first step
     LOCAL = "local"  # a state that one step begins with in place of that of the step before
     SEQUENCE = "sequence"  # each step takes a part of it
+
+
+class Half(NamedTuple):
+    """A value in a box: a number, or a norm with a map of colours."""
+
+    text: str
+    tiles: tuple[tuple[str, ...], ...] = ()
 
 
 @dataclass(eq=False)
@@ -85,6 +93,8 @@ class Box:
         Whether it belongs to the gradients that were recorded for this picture.
     needs : bool
         Whether a gradient is taken of what it holds.
+    said : str
+        Of a derivative rule: what it computes, if that is its second line.
     cut : str
         Why no gradient goes through it; empty if one does, or none was wanted.
     least : float
@@ -97,6 +107,8 @@ class Box:
         Whether what was to be measured there is missing.
     bars : tuple of float
         A small chart in it.
+    halves : tuple of Half
+        Its value, and beside it a gradient, in place of the second line.
     x, y : float
         Its middle, in points. Set by the layout.
     """
@@ -119,12 +131,14 @@ class Box:
     takes_part: bool = False
     recorded_by_backward: bool = False
     needs: bool = False
+    said: str = ""
     cut: str = ""
     least: float = 0.0
     tall: float = 0.0
     fill: str = ""
     hatch: bool = False
     bars: tuple[float, ...] = ()
+    halves: tuple[Half, ...] = ()
     x: float = 0.0
     y: float = 0.0
 
@@ -190,12 +204,20 @@ class Box:
             12 + 5.0 * len(self.detail) + 1.6 * self.detail.count(TIMES),  # a wide sign
             34.0,
             (3.4 * len(self.bars) + 14) * bool(self.bars),
+            len(self.halves) * max((self._across(h) for h in self.halves), default=0.0),
         )
+
+    @staticmethod
+    def _across(half: Half) -> float:
+        """Return the room that a half needs."""
+        return 12 + max(5.0 * len(half.text), TILE * max(map(len, half.tiles), default=0))
 
     @property
     def height(self) -> float:
         """The extent from top to bottom."""
-        return self.tall or (PORT_HEIGHT if self.port else HEIGHT + 22.0 * bool(self.bars))
+        tiles = TILE * max((len(h.tiles) for h in self.halves), default=0)
+        more = 22.0 * bool(self.bars) + (tiles + 4.0) * bool(tiles)
+        return self.tall or (PORT_HEIGHT if self.port else HEIGHT + more)
 
 
 class Arrow(NamedTuple):

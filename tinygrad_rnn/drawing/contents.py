@@ -31,6 +31,7 @@ from .sketch import sketch_graph
 from .style import STATE
 
 FOLDABLE, FLAT = 3000, 500  # nodes that are shown of a graph with time steps, and of one without
+NUMBERS = 66.0  # width of a box in which value and gradient stand side by side
 AROUND = 6  # source lines before and after that of a node
 # numbers in a page, about; the blocks that are shown of large arrays shrink to keep it
 CELLS = 1_500_000
@@ -65,6 +66,8 @@ class Contents:
         self.number = {b: k for k, b in enumerate(self.sketch.boxes)}
         self.node_of = {b: n for n, b in self.sketch.of.items()}
         self.box_of: dict[Node, Box] = {**self.sketch.of, **self._in_gaps()}
+        for b in self.sketch.boxes:
+            b.least = 0.0 if b.port or b.gap else NUMBERS
         self.layout = place(self.sketch)
         side = next((s for s in (16, 12, 8, 6) if len(self.sketch.of) * 3.5 * s * s < CELLS), 4)
         self.arrays = Arrays(side)

@@ -6,7 +6,10 @@
 * "cell": each step of each cell and layer is one box, with the names of its states. Weights that only
   such steps read are not drawn.
 
-What stands outside of the time steps is drawn operation by operation at each level. A box that
+Of a backward that was recorded to be drawn, each derivative rule is one box at the level "gate", and
+so is each sum of gradients (`backprop`).
+
+What else stands outside of the time steps is drawn operation by operation at each level. A box that
 stands for several operations is that of the last of them, its *head*: what leaves the box is, of a
 gate, what the head computes, and of a cell its states and outputs.
 
@@ -54,10 +57,17 @@ def heads_of(
     if detail == Detail.OP:
         return {}
     inside = [n for n in shown if n in graph.framed and not graph.is_leaf(n)]
+    heads: dict[Node, Node] = {}
     if detail == Detail.CELL:
         last = {graph.moments[n]: n for n in inside}
-        return {n: last[graph.moments[n]] for n in inside}
-    return _gates(graph, shown, inside, named)
+        heads = {n: last[graph.moments[n]] for n in inside}
+        inside = []
+    if graph.back is not None:
+        inside = [n for n in shown if n in inside or (graph.of_backward(n) and n not in heads)]
+        inside = [n for n in inside if not graph.is_leaf(n)]
+        rest = {n for n in named if not graph.of_backward(n)}
+        named = rest | graph.back.heads(shown, graph.inputs)
+    return {**_gates(graph, shown, inside, named), **heads}
 
 
 def _gates(
@@ -79,6 +89,7 @@ def _gates(
         alone = len(found) == 1 and n not in named and n not in graph.roots
         (head,) = found if alone else (n,)
         together = head in heads and graph.moments[head] == graph.moments[n]
+        together = together and (head in graph.framed) == (n in graph.framed)
         heads[n] = head if together else n
     return heads
 
@@ -91,6 +102,9 @@ def describe_cell(box: Box, moment: Moment, states: Sequence[str], count: int, s
     box.detail = f"t = {moment.step}"
     if lane.layer is not None:
         box.detail = f"layer {lane.layer} · {box.detail}"
+    if lane.backward and states:
+        states = [f"∂L/∂{name}" for name in states]
+        box.title, box.detail = ", ".join(states), f"{title} · {box.detail}"
     box.family, box.takes_part, box.cut = Family.CELL, False, ""
     what = f"{lane.described()}: one step, {count:,} operations".removeprefix(": ")
     box.tooltip = f"{what}\nstates: {', '.join(states) or 'none'}\n{shape}"

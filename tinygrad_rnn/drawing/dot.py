@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..palette import THEMES, ink
-from .boxes import HATCH, HEIGHT, Arrow, Box, Curve, Legend, Sketch
+from .boxes import HATCH, HEIGHT, TILE, Arrow, Box, Curve, Half, Legend, Sketch
 from .frames import Frame
 from .key import LETTER, LINES, SWATCH, Sign
 from .layout import TIP, Layout
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import graphviz
 
 BLOCKS = "▁▂▃▄▅▆▇█"
+FLAT = 'border="0" cellborder="0" cellspacing="0"'  # of a table
 BARE = {"shape": "plaintext", "style": ""}
 
 
@@ -304,6 +305,8 @@ def _stands_for(box: Box) -> list[str]:
 
 def _label(box: Box, faint: str, outline: str) -> str:
     """Return the title of a box, its second line and its chart."""
+    if any(half.tiles for half in box.halves):
+        return _halves(box, faint)
     label = xml(box.title)
     if box.detail and not box.port:
         space = '<font point-size="11"> </font>'  # sets the distance between the lines
@@ -314,6 +317,32 @@ def _label(box: Box, faint: str, outline: str) -> str:
         size = min((box.width - 16) / len(box.bars) / 0.8, 9.0)
         label += f'<br/><font point-size="{size:.1f}" color="{outline}">{_blocks(box.bars)}</font>'
     return label
+
+
+def _halves(box: Box, faint: str) -> str:
+    """Return the title of a box, and below it its value and its gradient, as a table."""
+    count = len(box.halves)
+    texts = [
+        f'<td><font point-size="{SMALL}" color="{faint}">{xml(h.text)}</font></td>'
+        for h in box.halves
+    ]
+    maps = [f"<td>{_tiles(h)}</td>" for h in box.halves]
+    rows = [f'<td colspan="{count}">{xml(box.title)}</td>', "".join(texts), "".join(maps)]
+    return f'<table {FLAT} cellpadding="2">{_rows(rows)}</table>'
+
+
+def _rows(rows: Sequence[str]) -> str:
+    return "".join(f"<tr>{row}</tr>" for row in rows)
+
+
+def _tiles(half: Half) -> str:
+    """Return a map of colours as a table."""
+    if not half.tiles:
+        return " "
+    cell = f'<td fixedsize="true" width="{TILE:.0f}" height="{TILE:.0f}" bgcolor="'
+    rows = ["".join(f'{cell}{tone}"></td>' for tone in row) for row in half.tiles]
+    size = f'width="{TILE * len(half.tiles[0]):.0f}" height="{TILE * len(rows):.0f}"'
+    return f'<table {FLAT} cellpadding="0" fixedsize="true" {size}>{_rows(rows)}</table>'
 
 
 def _curve(curve: Curve, wide: float) -> list[str]:

@@ -5,6 +5,8 @@ All of it is asked of an operation's entry (`ops/facts.py`): no operation has a 
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from ..core.tape import Node
@@ -77,3 +79,15 @@ def moves(node: Node) -> bool:
     if node.primitive is None or node.primitive.scalar is not None or is_result(node):
         return False
     return bool(facts.view or facts.pieces or facts.moves)
+
+
+def index_of(n: Node) -> Any:
+    """Return the parameter `index` of a node; of a tuple with one element, the element."""
+    index = n.params.get("index")
+    return index[0] if isinstance(index, tuple) and len(index) == 1 else index
+
+
+def element_of(n: Node) -> int | None:
+    """Return which element of the first axis a node takes out of an array; None if it does not."""
+    index = index_of(n)
+    return index if type(index) is int and takes_part(n) else None

@@ -59,6 +59,8 @@ def fitting(
 ) -> Made:
     """Make the picture that is wanted, or without a wish for a level the finest that fits.
 
+    The finest that is tried is that of the request.
+
     Parameters
     ----------
     survey : Survey
@@ -114,7 +116,8 @@ def _fits(made: Made, width: int) -> bool:
 
 def _requests(request: Request, survey: Survey, crowded: bool) -> Iterator[Request]:
     """Yield what is tried, the finest first; of very many steps on a line only whole ones."""
-    for detail in [Detail.CELL] if crowded else Detail:
+    levels = [*Detail]
+    for detail in [Detail.CELL] if crowded else levels[levels.index(request.detail) :]:
         yield request._replace(detail=detail)
     longest = max(len(c) for c in survey.counts.values())
     if request.show is None and request.steps is None:

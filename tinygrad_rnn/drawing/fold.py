@@ -14,8 +14,8 @@ from typing import Any
 
 from ..core.tape import Leaf, Node
 from ..recurrent.moments import Lane
-from .facts import joins
-from .graph import Graph, index_of
+from .facts import index_of, joins
+from .graph import Graph
 
 LONGEST = 3  # differences that are told one by one
 

@@ -11,7 +11,8 @@ from ..core.tape import Leaf, Node, reachable
 from ..core.trace import Program
 from ..ops.source import spot_of
 from ..recurrent.moments import Moment, moments_of
-from .facts import stacks, takes_part
+from .backprop import Backprop
+from .facts import element_of, stacks
 
 
 class Graph:
@@ -23,7 +24,7 @@ class Graph:
 
     Parameters
     ----------
-    x : Tape, Program or sequence of Node
+    x : Tape, Program, sequence of Node or Backprop
     given : collection of Node
         What is drawn as an input though it was computed: the first state that a cell was given.
 
@@ -38,10 +39,14 @@ class Graph:
         The lane and the step of each; None outside of time.
     framed : set of Node
         Those that were made in a step, and do not just stand next to it.
+    back : Backprop or None
+        The backward that was recorded to be drawn.
     """
 
     def __init__(self, x: Any, given: Collection[Node] = ()) -> None:
         self.given: Collection[Node] = set(given)
+        self.back = x if isinstance(x, Backprop) else None
+        x = x if self.back is None else self.back.roots
         if isinstance(x, Program):
             self.given, self.roots = set(x.inputs), {o for o in x.outputs if isinstance(o, Node)}
             nodes: Sequence[Node] = sorted(
@@ -64,7 +69,14 @@ class Graph:
             for n in self.nodes
         }
         self._unstack()
-        self.moments, self.framed = moments_of(self.nodes, self.inputs, self.is_leaf, self.place)
+        self.unadded: set[Node] = set()  # sums of gradients, one of which is zero and not drawn
+        if self.back is not None:
+            self._add_up(self.back)
+            self._unstack_gradients(self.back)
+        derived = {} if self.back is None else self.back.derived(self.inputs)
+        self.moments, self.framed = moments_of(
+            self.nodes, self.inputs, self.is_leaf, self.place, derived
+        )
         self._take_in()
 
     def restricted(self, wanted: Callable[[Moment | None], bool]) -> Graph:
@@ -79,7 +91,8 @@ class Graph:
         """Return the inputs of a node, with numbers and in order: nodes as they are drawn."""
         if n in self.unstacked:
             return (self.unstacked[n],)
-        return n.inputs
+        added = self.back is not None and (n in self.back.parts or n in self.unadded)
+        return self.inputs[n] if added else n.inputs
 
     def is_literal(self, n: Any) -> bool:
         """Whether this input of an operation is written into its label."""
@@ -124,6 +137,63 @@ class Graph:
         moment = self.moments[n]
         return None if moment is None else moment.step
 
+    def elsewhere(self, n: Node, other: Node) -> str:
+        """Return " (t=3)" if a node was made in that step, and the other stands in another."""
+        moment = self.moments.get(n)
+        if moment is None or n not in self.framed or self.step(other) == moment.step:
+            return ""
+        return f" (t={moment.step})"
+
+    def of_backward(self, n: Node) -> bool:
+        """Whether it belongs to the backward that was recorded to be drawn."""
+        return self.back is not None and n in self.back.made
+
+    def _add_up(self, back: Backprop) -> None:
+        """Let the sum of the gradients that arrive at a node be one operation."""
+        for n, parts in back.parts.items():
+            self.inputs[n] = parts
+        for n in back.partial:
+            del self.inputs[n]
+        self.nodes = [n for n in self.nodes if n in self.inputs]
+
+    def _unstack_gradients(self, back: Backprop) -> None:
+        """Lead the gradients of the parts of a stack to the steps that these come from.
+
+        What reads one part of a stack has a gradient of the stack that is zero elsewhere, and the
+        rule of the stack takes the parts out again: these are the gradients themselves, or zeros,
+        which are not drawn where they are added to others.
+        """
+        readers: dict[Node, list[Node]] = {}
+        for n in self.nodes:
+            for i in self.inputs[n]:
+                readers.setdefault(i, []).append(n)
+        for n in self.nodes:
+            made, index = back.results.get(n), element_of(n)
+            if made is None or made.rule is None or index is None or not stacks(made.by):
+                continue
+            (whole,) = self.inputs[n]
+            arriving = back.put_in(whole, self.inputs[whole] if back.is_sum(whole) else [whole])
+            found = None if arriving is None else arriving.get(index % whole.shape[0], [])
+            if found is None or len(found) > 1:
+                continue
+            if found:
+                self.inputs[n] = [found[0]]
+                self.unstacked[n] = found[0]
+            elif all(back.is_sum(r) and len(self.inputs[r]) > 1 for r in readers.get(n, ())):
+                for r in readers.get(n, ()):
+                    self.inputs[r] = [i for i in self.inputs[r] if i is not n]
+                    self.unadded.add(r)
+        self._leave_unread(back)
+
+    def _leave_unread(self, back: Backprop) -> None:
+        """Leave out what nothing of a backward reads any more."""
+        read = set(self.roots)
+        for n in reversed(self.nodes):
+            if n in read or n not in back.made:
+                read.update(self.inputs[n])
+        self.nodes = [n for n in self.nodes if n in read or n not in back.made]
+        self.inputs = {n: self.inputs[n] for n in self.nodes}
+
     def _unstack(self) -> None:
         """Lead what is taken out of a stack of the outputs of steps to where it came from."""
         whole = set()
@@ -163,15 +233,3 @@ class Graph:
             ):
                 self.moments[i] = self.moments[found[0]]
                 self.framed.add(i)
-
-
-def index_of(n: Node) -> Any:
-    """Return the parameter `index` of a node; of a tuple with one element, the element."""
-    index = n.params.get("index")
-    return index[0] if isinstance(index, tuple) and len(index) == 1 else index
-
-
-def element_of(n: Node) -> int | None:
-    """Return which element of the first axis a node takes out of an array; None if it does not."""
-    index = index_of(n)
-    return index if type(index) is int and takes_part(n) else None

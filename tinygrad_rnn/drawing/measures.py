@@ -110,6 +110,8 @@ def measure(tape: Tape, graph: Graph, kinds: Kinds) -> Gradients:
     wanted: dict[Node, tuple[State, int]] = {}
     norms: dict[State, dict[int, Number]] = {}
     for state, made in kinds.makers.items():
+        if any(map(graph.of_backward, made.values())):
+            continue
         wanted.update((n, (state, step)) for step, n in made.items())
     for state, step in wanted.values():
         norms.setdefault(state, {})[step] = None

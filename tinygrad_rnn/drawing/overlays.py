@@ -20,6 +20,7 @@ from ..recurrent.moments import Lane
 from .boxes import HATCH, Box, Role, Sketch, Strip
 from .curves import FEWEST, Axis
 from .errors import DrawingError
+from .labels import short
 from .measures import Measured, State
 from .scale import Number, Scale, figure, together
 
@@ -49,30 +50,6 @@ class Overlay(ABC):
     @abstractmethod
     def lay(self, sketch: Sketch, measured: Measured) -> None:
         """Write the figures into the boxes of a sketch, and add rows and a legend."""
-
-
-def overlays_of(heat: Any, *, ledger: bool, memory: bool, values: bool | str) -> list[Overlay]:
-    """Return the overlays that these arguments of `draw` ask for, in the order of laying them.
-
-    Raises
-    ------
-    DrawingError
-        If heat is a word other than "grad".
-    """
-    found: list[Overlay] = []
-    if isinstance(heat, str):
-        if heat != "grad":
-            raise DrawingError(f"{WRONG_HEAT} {heat!r}")
-        found.append(GradientHeat())
-    elif heat is not None:
-        found.append(GivenHeat(heat))
-    if ledger:
-        found.append(Ledger())
-    if memory:
-        found.append(Saved())
-    if values:
-        found.append(Values(numbers=values == "numbers"))
-    return found
 
 
 class GradientHeat(Overlay):
@@ -105,7 +82,7 @@ class GradientHeat(Overlay):
             for step, v in steps.items():
                 norms.setdefault(lane, {}).setdefault(step, []).append(v)
         for box in sketch.boxes:
-            if box.cell and box.moment is not None:
+            if box.cell and box.moment is not None and not box.recorded_by_backward:
                 found = norms.get(box.moment.lane, {}).get(box.moment.step, [])
                 _fill(box, together(found), scale, CLAIM)
 
@@ -265,11 +242,13 @@ class Values(Overlay):
         for node, value in values(reachable(measured.graph.roots, every=True)):
             box = sketch.of.get(node)
             if box is not None and not box.port:
-                box.detail = _value(value, self.most)
-                box.tooltip += f"\n{_value(value, 1)}"
+                if box.said:
+                    box.title = short(f"{box.title} = {box.said}")
+                box.detail = value_said(value, self.most)
+                box.tooltip += f"\n{value_said(value, 1)}"
 
 
-def _value(value: Any, most: int) -> str:
+def value_said(value: Any, most: int) -> str:
     """Return an array as a text: up to so many numbers, of more what they have in common."""
     flat = value.ravel()
     if flat.size == 0:

@@ -13,6 +13,7 @@ from ..kernels.runtime import without_collection
 from ..ops.table import Tape
 from ..palette import DARK, LIGHT
 from ..recurrent.opened import opened, opened_all
+from .backprop import Backprop
 from .boxes import Sketch
 from .detail import Detail
 from .dot import dot_source
@@ -23,14 +24,14 @@ from .graph import Graph
 from .layout import Layout, place
 from .measures import Measured, check_walkable
 from .notebook import SMALLEST, frame_of, size_of
-from .overlays import overlays_of
 from .render import render
 from .selection import Request, shown_steps
 from .sketch import sketch_graph
 from .style import xml
-from .subject import gradients_of, subject
+from .subject import subject
 from .survey import Survey
 from .svg import WIDE, plain_svg
+from .wishes import overlays_of
 from .words import mermaid, text_of
 
 if TYPE_CHECKING:
@@ -328,8 +329,9 @@ def draw(
         Draw one step for all that are the same node by node, with a delay (z⁻¹) for each state.
         Steps that differ are drawn and listed. By default for cells.
     backward : bool
-        Draw the gradient graph of the parameters over the forward one. Values that it reads again
-        are ports.
+        Draw backpropagation over the forward, from right to left: ∂L/∂h is the gradient of h, L
+        being `x`. Each derivative rule is a box, with the rule in the names of the values, and each
+        weight has one sum, to which the steps add their parts. Values that a rule reads are ports.
     heat : "grad", mapping or sequence of numbers, optional
         "grad": the norm of the gradient of `x` with respect to the states of each step, as colour.
         Or a number for each step.
@@ -338,15 +340,17 @@ def draw(
         the weight.
     memory : bool
         Bytes that each step keeps for the backward, under the time axis.
-    values : bool or "numbers"
+    values : bool, "numbers" or "gradient"
         Numbers in place of shapes: of larger arrays mean and standard deviation, with "numbers" all
-        of up to six.
+        of up to six. With "gradient" each box has its value and, beside it, the gradient of `x` by
+        it: numbers, or of arrays the norm, and of small ones a map of colours.
     detail : {"cell", "gate", "op"}, optional
         How much of a time step is drawn: each step of each cell and layer as one box, with the
-        names of its states; the values that the source names; or every operation. By default the
-        finest that fits `width`, with letters of at least 9 pixels, and of long sequences fewer
-        steps, where neither `show` nor `steps` asks for them. What is folded, and what shows
-        `values` or a `backward`, has every operation by default.
+        names of its states; the values that the source names; or every operation. Of a `backward`:
+        each step as one box; each derivative rule and each sum of gradients; or every operation. By
+        default the finest that fits `width`, with letters of at least 9 pixels, and of long
+        sequences fewer steps, where neither `show` nor `steps` asks for them. What is folded, and
+        what shows `values`, has every operation by default, and a `backward` every rule.
     width : int
         Pixels. An SVG that is wider is made smaller, down to letters of 9 pixels.
     limit : int
@@ -388,15 +392,15 @@ def draw(
             "draw: heat, ledger, values and backward are of a recorded tensor, such as a loss; found a traced function or a cell"
         )
     fold = found.folded if fold is None else fold
-    request = Request(steps, limit, show, fold, weights=ledger)
-    whole = fold or backward or bool(values)
+    finest = Detail.GATE if backward else Detail.OP
+    request = Request(steps, limit, show, fold, finest, weights=ledger)
     with without_collection():
         what: Any = found.what
         if tape is not None:
             if walks:
                 check_walkable(tape, walks[0])
             tape = opened(tape, measured=measured)
-            what = gradients_of(tape) if backward else tape
+            what = Backprop(tape) if backward else tape
         elif isinstance(what, list):
             what = opened_all(what)
         graph = Graph(what, found.given)
@@ -406,14 +410,11 @@ def draw(
 
         def made(way: str, graph: Graph, request: Request) -> tuple[Sketch, Layout]:
             sketch = sketch_graph(graph, request, name, survey)
-            if backward and tape is not None:
-                for n, box in sketch.of.items():
-                    box.recorded_by_backward = n.index > tape.root.index
             for overlay in overlays:
                 overlay.lay(sketch, numbers)
             return sketch, place(sketch, way, legend)
 
-        wanted = Detail(detail) if detail else Detail.OP if whole else None
+        wanted = Detail(detail) if detail else finest if fold or values else None
         sketch, layout = fitting_either_way(survey, request, wanted, width, direction, made)
         return Drawing(sketch, layout, theme=theme, timeout=timeout, width=width)
 

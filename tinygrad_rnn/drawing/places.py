@@ -55,9 +55,13 @@ class Places:
         self._place_first_states()
         self._place_rail()
 
+    def foot(self, slot: Slot) -> float:
+        """Return d of the lower edge of all boxes of a slot: frames side by side are level."""
+        return self.base[slot[0]] + self.floor[slot[0]] - self.plans.plan[slot].floor
+
     def moved(self, slot: Slot, points: Sequence[Point]) -> list[Point]:
         """Move points of the plan of a slot to where the slot is."""
-        u, d = self.middle[slot[1]], self.base[slot[0]]
+        u, d = self.middle[slot[1]], self.foot(slot)
         return [(x + u, y + d) for x, y in points]
 
     # --- bands, columns, and the room between them ------------------------------------------------
@@ -102,7 +106,7 @@ class Places:
             foot = (MARGIN if self.turned else FOOT) * (not follows)
             self.base[k] = d
             self.floor[k] = max((p.floor for p in plans), default=0.0)
-            tops = [p.top for p in plans]
+            tops = [p.top + self.floor[k] - p.floor for p in plans]
             # what stands for hidden steps may extend further than a step
             tops += [
                 self.floor[k] + self.grid.deep(b)
@@ -221,6 +225,6 @@ class Places:
         plan, key = self.plans.plan[slot], self.plans.key[b]
         if plan.beside(key, sign):
             return [self.side(b, sign)]
-        y = self.base[slot[0]] + plan.between(key, way)
+        y = self.foot(slot) + plan.between(key, way)
         x = u + sign * max(self.grid.wide(b) / 2 - 8, 0.0)
         return [(x, d + way * self.grid.deep(b) / 2), (x, y)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -13,6 +14,7 @@ from .rows import Item
 from .stepplan import StepPlan
 
 DOWN = 24.0  # between rows
+ABREAST = 2  # results in one row; of more, as the gradients of many weights, there are several rows
 
 Routes = Mapping[Arrow, Route]
 
@@ -69,8 +71,12 @@ class Plans:
         ups: dict[Any, None] = {}
         downs: dict[Any, None] = {}
         for slot, found in boxes.items():
+            ends = [b for b in found if not (b.framed or b.leaf or b.port or self.grid.heads[b])]
             for b in found:
                 item, old = self._item(b), items.get(keys[b])
+                if b in ends:
+                    rows = math.ceil(len(ends) / ABREAST)
+                    item = item._replace(lift=ends.index(b) % rows)
                 items[keys[b]] = item if old is None else item.joined(old)
                 if Side.BELOW in self._entered(b):
                     downs[keys[b]] = None
@@ -81,7 +87,11 @@ class Plans:
                     edges[keys[a.tail], keys[a.head]] = None
         for found in boxes.values():
             for b in found:
-                b.least = items[keys[b]].deep if self.grid.turned else items[keys[b]].wide
+                item = items[keys[b]]
+                across, deep = (item.wide, item.deep)[:: -1 if self.grid.turned else 1]
+                b.least = across
+                if b.halves:  # the maps in it may be larger in another step
+                    b.tall = deep
         return StepPlan(items, edges, ups, downs, DOWN)
 
     def _entered(self, b: Box) -> set[Side]:

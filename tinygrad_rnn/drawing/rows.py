@@ -37,6 +37,8 @@ class Item(NamedTuple):
         It stands next to what reads it: a port or a leaf.
     left, right : bool
         A state arrives or leaves on this side, so it prefers the side.
+    lift : int
+        So many rows higher than it could stand.
     """
 
     wide: float
@@ -45,6 +47,7 @@ class Item(NamedTuple):
     late: bool
     left: bool
     right: bool
+    lift: int = 0
 
     def joined(self, other: Item) -> Item:
         """Return the same box with the room that it needs here and in another step."""
@@ -166,7 +169,7 @@ class Rows:
         row: dict[Key, int] = {}
         for k in order:
             below = [row[p] + 1 for p in before[k] if not items[p].low]
-            row[k] = -1 if items[k].low else max(below, default=0)
+            row[k] = -1 if items[k].low else max(below, default=0) + items[k].lift
         for k in reversed(order):
             if items[k].late and not items[k].low and after[k]:
                 row[k] = min(row[h] for h in after[k]) - 1

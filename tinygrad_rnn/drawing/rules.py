@@ -21,7 +21,7 @@ import numpy as np
 from ..core.primitive import Array, Primitive, Rule, parameters
 from ..core.tape import Leaf, Node
 from ..core.trace import Program
-from ..ops.source import syntax
+from ..ops.syntax import syntax
 from ..recurrent.pieces import PIECE
 from .facts import formula_of
 

@@ -7,13 +7,15 @@ from collections.abc import Collection
 from typing import Any, NamedTuple
 
 from ..core.tape import Node
+from ..ops.source import turned
 from ..recurrent.moments import Lane, Moment
 from ..recurrent.pieces import is_checkpoint
 from .boxes import Box, Family, Role, Sketch
 from .detail import Detail, check_order, describe_cell, describe_gate, heads_of
 from .fold import Kinds
 from .graph import Graph
-from .labels import Groups, Labels, folded_notes, span, without_step
+from .labels import Groups, Labels, folded_notes, relative, span, without_step
+from .rulewords import EXPLAINED, RuleWords
 from .selection import Counts, Request, Show, chosen_steps, nearest
 from .survey import Survey
 from .wiring import Ends, Wiring
@@ -66,6 +68,8 @@ def sketch_graph(
     if request.fold and kinds is not None:
         made.fold()
         notes += folded_notes(kinds, groups)
+    if made.rules is not None and request.detail == Detail.GATE:
+        notes.append(EXPLAINED)
     wiring = made.wire()
     of = {n: b for n, b in made.boxes.items() if isinstance(n, Node)}
     if request.detail != Detail.OP:
@@ -74,6 +78,7 @@ def sketch_graph(
             b.tooltip += f"\nreads {', '.join(dict.fromkeys(b.reads))}" if b.reads else ""
         if not request.weights:
             of = {n: b for n, b in of.items() if b.role != Role.SHARED or wiring.leads_on(b)}
+    of = {n: b for n, b in of.items() if not b.port or wiring.leads_on(b)}
     left_out = set(made.boxes.values()) - set(of.values())
     boxes = [b for b in [*made.boxes.values(), *wiring.added] if b.gap or b not in left_out]
     states = made.states
@@ -159,14 +164,16 @@ class _Builder:
         for count, box in enumerate(self.boxes.values()):
             box.name, box.order = f"n{count}", count
         for box in self.boxes.values():
-            if box.holds > 1 and not box.cell:  # its second line says what it computes
+            if (
+                box.holds > 1 and not box.cell and not box.recorded_by_backward
+            ):  # its second line says what it computes
                 box.title = box.variable or box.title
 
     def _make_boxes(self) -> None:
         """Make a box for each node that is drawn, and the gaps for the others."""
         graph = self.graph
         shown = [n for n in graph.nodes if n in self.visible]
-        labels = Labels(graph, [n for n in graph.nodes if n in self.visible or n.name])
+        labels = Labels(graph, self._named())
         self._join(shown, labels)
         runs = self._hidden_runs()
         occurrences: Counter[Any] = Counter()
@@ -195,6 +202,17 @@ class _Builder:
         for key, number in missing.items():
             self._describe_gap(key, sorted(hidden.get(key, ())), number)
 
+    def _named(self) -> list[Node]:
+        """Return the nodes whose names are looked for: what is drawn, and what its rules read."""
+        graph, back = self.graph, self.graph.back
+        named = [n for n in graph.nodes if n in self.visible or n.name]
+        if back is None:
+            return named
+        read = [i for n in self.visible if n in back.made for i in back.made[n][:2]]
+        steps = {graph.moments.get(i) for i in read}
+        also = {*named}
+        return [n for n in graph.nodes if n in also or graph.moments[n] in steps]
+
     def _join(self, shown: list[Node], labels: Labels) -> None:
         """Find the operations that are drawn as one box, and the names of the states of each lane."""
         named = {n for n in labels.names if n.primitive is not None}
@@ -206,6 +224,9 @@ class _Builder:
         self.heads = heads_of(self.graph, shown, self.detail, named)
         self.held = Counter(self.heads.values())
         self.again = {self.heads.get(n, n) for n in shown if is_checkpoint(n)}
+        self.turned = {} if self.graph.back is None else turned(shown)
+        back = self.graph.back if self.detail != Detail.OP else None
+        self.rules = None if back is None else RuleWords(back, labels, self.heads)
         self.rooted = {self.heads.get(n, n) for n in self.graph.roots}
         self.keys: dict[Node, Any] = {}
         # operations of a step that is folded -> the same ones of the step that is drawn
@@ -218,15 +239,24 @@ class _Builder:
         box = labels.box(n)
         box.key, box.holds, box.root = self.keys[n], self.held[n], n in self.rooted
         moment = self.graph.moments[n]
-        if n in self.heads and self.detail == Detail.CELL and moment is not None:
-            names = {name: None for (lane, _), name in self.states.items() if lane == moment.lane}
-            own = [] if moment.lane.backward else [*filter(None, names)]
-            describe_cell(box, moment, own, box.holds, box.detail)
+        cell = self.detail == Detail.CELL and n in self.heads and n in self.graph.framed
+        if cell and moment is not None:
+            forward = moment.lane._replace(backward=False)
+            names = {name: None for (lane, _), name in self.states.items() if lane == forward}
+            describe_cell(box, moment, [*filter(None, names)], box.holds, box.detail)
             box.key = "cell"
             if n in self.again:  # several steps, of which the last one is known
                 box.detail = box.detail.replace("t = ", "up to t = ") + ", run again"
+        elif self.rules is not None and self.graph.of_backward(n):
+            self.rules.describe(box, n)
         elif box.holds > 1:
             describe_gate(box, n)
+        box.recorded_by_backward = self.graph.of_backward(n)
+        whole = self.boxes.get(self.stands.get(self.turned[n])) if n in self.turned else None
+        if whole is not None:  # it is drawn in the forward
+            box.source, box.family, box.title = whole, Family.SAVED, f"{whole.title}.T"
+            box.detail, box.framed = "", True
+            box.key = ("turned", *box.key)
         return box
 
     def _place(self, n: Node, k: int) -> int:
@@ -311,11 +341,19 @@ class _Builder:
                 continue
             if n in kinds.beyond:
                 box.moment = box.moment._replace(step=self.drawn[box.moment])
-            elif box.moment in self.folded and (n.primitive is not None or n in self.graph.framed):
+            elif box.moment in self.folded and self._in_step(n):
                 box.hides = self.folded[box.moment]
                 box.title = without_step(box.title)
+                if box.recorded_by_backward and box.step is not None:
+                    box.title = relative(box.title, box.step)
+                    box.detail = relative(box.detail, box.step)
                 if box.cell:
                     box.detail = box.detail.replace(f"t = {box.step}", span(box.hides))
+
+    def _in_step(self, n: Node) -> bool:
+        """Whether what is drawn for a node of a folded step stands for all its steps."""
+        graph = self.graph
+        return n.primitive is not None or n in graph.framed or graph.of_backward(n)
 
     def wire(self) -> Wiring:
         """Make the arrows, and the ports and delays that take the place of some of them."""

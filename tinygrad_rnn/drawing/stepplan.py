@@ -187,4 +187,6 @@ class StepPlan:
         r = self.row[key]
         if way < 0 and r == 0:
             return self.floor - 7.0
+        if way > 0 and r == self.last:  # the frame has its edge there
+            return self.top + 5.0
         return self.middle[r] + way * (self.reach[r] + self.gap / 2)

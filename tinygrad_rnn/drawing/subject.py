@@ -8,11 +8,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..core.errors import TinygradError
-from ..core.tape import Leaf, Node, enable_grad, reachable
+from ..core.tape import Node, enable_grad
 from ..core.tensor import Tensor
 from ..core.trace import Program
 from ..core.tree import leaves, tree_map
-from ..core.walks import pull_back
 from ..module import Module
 from ..ops.table import Tape, tape
 from ..recurrent.cell import Cell, name_of, name_state, plain_of
@@ -148,21 +147,3 @@ def _roots(result: Any, x: Any) -> Tape | list[Node]:
             f"draw: nothing of what {name_of(x)} returned was recorded: it has no parameters that require gradients"
         )
     return Tape(found[0]) if len(found) == 1 else found
-
-
-def gradients_of(whole: Tape) -> list[Node]:
-    """Record the backward of a tape; return the gradients of its parameters, and its root.
-
-    The nodes of the backward hang on those of the forward.
-    """
-    root = whole.root
-    targets = [n for n in reachable([root]) if isinstance(n, Leaf)]
-    seed = Tensor(np.ones(root.shape, root.dtype))
-    found = pull_back([root], [seed], targets=targets, create_graph=True)
-    made = []
-    for leaf in targets:
-        g = found.get(leaf)
-        if g is not None and g.node is not None and g.node.index > root.index:
-            g.node.name = f"∂{leaf.name or 'leaf'}"
-            made.append(g.node)
-    return [*made, root]

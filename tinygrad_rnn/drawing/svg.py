@@ -11,7 +11,7 @@ import math
 import re
 
 from ..palette import DARK, LIGHT, Theme, ink
-from .boxes import HATCH, Arrow, Box, Family, Legend, Sketch
+from .boxes import HATCH, TILE, Arrow, Box, Family, Legend, Sketch
 from .film import BAR, Film
 from .frames import CURVE, Figure, Frame
 from .key import LINES, SWATCH, Sign
@@ -118,6 +118,7 @@ def _colours(t: Theme) -> str:
         f".tg .curve{{fill:{t.edges['state']};stroke:{t.edges['state']}}}.tg .figure .mark{{fill:{t.text};stroke:none}}"
         f".tg .cutmark{{stroke:{t.edges['cut']}}}.tg .now{{stroke:{t.series[0]}}}.tg rect.graded{{stroke:{t.edges['back']}}}"
         f".tg .ahead,.tg .film .head{{fill:{t.series[0]}}}.tg .home{{fill:{t.edges['back']}}}"
+        f".tg .gradient{{fill:{t.edges['back']}}}.tg .between,.tg .tiles rect{{stroke:{t.frame[1]}}}"
     )
 
 
@@ -127,7 +128,7 @@ STILL = (
     f".tg .cluster text,.tg .word{{font-size:10px}}.tg .word{{text-anchor:end}}.tg .port text{{font-size:{TINY}px}}"
     f".tg .node>rect,.tg .sign>rect{{stroke-width:.9}}.tg .root>rect{{stroke-width:{ROOT_WIDTH}}}.tg .gap>rect{{stroke-dasharray:5 3}}"
     ".tg .cut>rect{stroke-dasharray:3 2}.tg .cut>path{stroke-dasharray:4 3}.tg .cutmark{stroke-width:1.6}.tg .figure rect{stroke-width:.6}"
-    ".tg .curve{stroke-width:1.2;stroke-linejoin:round}.tg .node:hover>rect{stroke-width:2}"
+    ".tg .tiles rect{stroke-width:.4}.tg .curve{stroke-width:1.2;stroke-linejoin:round}.tg .node:hover>rect{stroke-width:2}"
 )
 
 
@@ -196,6 +197,7 @@ def _node(b: Box) -> str:
         if b.port
         else 7
     )
+    bend = min(bend, 10.0) if b.halves else bend
     fill = HATCH if b.hatch else b.fill
     own = f' style="fill:{_fill(fill)}"' if fill else ""
     letters = _ink(fill)
@@ -203,6 +205,8 @@ def _node(b: Box) -> str:
         f'<g id="{b.name}" class="{classes}"><title>{xml(b.tooltip)}</title><rect x="{left:.1f}" y="{top:.1f}" '
         f'width="{b.width:.1f}" height="{b.height:.1f}" rx="{bend:.0f}"{own}/>'
     )
+    if b.halves:
+        return made + _halves(b, letters)
     if b.port or not b.detail:
         return made + f'<text x="{b.x:.1f}" y="{b.y + 3.5:.1f}"{letters}>{xml(b.title)}</text></g>'
     y = b.y - 11.0 * bool(b.bars)
@@ -213,6 +217,31 @@ def _node(b: Box) -> str:
     if b.bars:
         made += _bars(b)
     return made + "</g>"
+
+
+def _halves(b: Box, letters: str) -> str:
+    """Return the title of a box, and side by side its value and its gradient."""
+    top, wide = b.y - b.height / 2, b.width / len(b.halves)
+    parts = [f'<text x="{b.x:.1f}" y="{top + 13:.1f}"{letters}>{xml(b.title)}</text>']
+    if len(b.halves) > 1:
+        parts.append(
+            f'<path class="between" d="M{b.x:.1f},{top + 17:.1f}V{b.y + b.height / 2:.1f}"/>'
+        )
+    for k, half in enumerate(b.halves):
+        x = b.x - b.width / 2 + wide * (k + 0.5)
+        name = "detail gradient" if k else "detail"
+        parts.append(
+            f'<text x="{x:.1f}" y="{top + 26:.1f}" class="{name}"{letters}>{xml(half.text)}</text>'
+        )
+        tiles = []
+        for row, tones in enumerate(half.tiles):
+            left, y = x - TILE * len(tones) / 2, top + 30 + TILE * row
+            tiles += [
+                f'<rect x="{left + TILE * i:.1f}" y="{y:.1f}" width="{TILE:.0f}" height="{TILE:.0f}" style="fill:{tone}"/>'
+                for i, tone in enumerate(tones)
+            ]
+        parts.append(f'<g class="tiles">{"".join(tiles)}</g>' if tiles else "")
+    return "".join(parts) + "</g>"
 
 
 def _bars(b: Box) -> str:

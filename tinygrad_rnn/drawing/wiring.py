@@ -8,8 +8,7 @@ from typing import Any
 from ..core.tape import Node
 from ..recurrent.moments import Lane
 from .boxes import Arrow, Box, Family, Role
-from .facts import transposes
-from .graph import element_of
+from .facts import element_of, transposes
 from .labels import short
 
 MANY = 12  # what more operations read stands once, and has ports where they read it
@@ -120,13 +119,14 @@ class Wiring:
         self.turning = {b for n, b in self.boxes.items() if isinstance(n, Node) and transposes(n)}
         for tail, arrows in self.heads.items():
             if tail.gap:
+                gone.update(a for a in arrows if self._reads_steps(a))
                 continue
             shared = self._is_shared(tail, arrows, len(columns.get(tail, ())))
             far = self._is_read_far(tail, arrows)
             for arrow in arrows:
                 head = arrow.head
                 if head.gap:
-                    if shared:
+                    if shared or self._reads_steps(arrow):
                         gone.add(arrow)
                         head.reads = (*head.reads, tail.title)
                     continue
@@ -137,12 +137,14 @@ class Wiring:
                 saved = (
                     tail.moment is not None
                     and not tail.backward
+                    and not tail.recorded_by_backward
                     and head.backward
                     and (head.lane is not None or tail.lane is not None)
                 )
-                if saved and tail.cell and head.cell:
+                if head.cell and (saved or tail.port):
                     gone.add(arrow)
-                    head.reads = (*head.reads, f"{tail.title} at t = {tail.step}")
+                    when = f" at t = {tail.step}" if tail.cell else ""
+                    head.reads = (*head.reads, f"{tail.title}{when}")
                     continue
                 away = far and head.step != tail.step and head.lane is not None
                 if not (shared or saved or away):
@@ -155,6 +157,11 @@ class Wiring:
                     new.append(self._port(arrow, shared, saved))
         self.arrows = [a for a in self.arrows if a not in gone] + new
         self._group()
+
+    def _reads_steps(self, a: Arrow) -> bool:
+        """Whether a backward reads values of steps of the forward, one of which is not drawn."""
+        forward = a.tail.lane is not None and not a.tail.backward and a.tail.framed
+        return forward and a.head.backward and a.head.lane is not None and a.head.framed
 
     def _is_shared(self, tail: Box, arrows: list[Arrow], columns: int) -> bool:
         """Whether a leaf stands once beside the picture; note its role."""
@@ -190,6 +197,8 @@ class Wiring:
         """Make a port in place of an arrow; return the arrow that leads from the port."""
         tail, head, places = arrow
         words = tail.variable or tail.title
+        if saved and tail.framed and tail.step != head.step and not (tail.hides or head.hides):
+            words += f" (t={tail.step})"
         port = Box(
             short(words),
             "",

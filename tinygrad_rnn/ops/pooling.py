@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..core.errors import DtypeError, ShapeError
+from ..core.tensor import Tensor
 from .checks import flag
 from .define import operand
 from .reductions import argmax
@@ -261,6 +262,8 @@ class _Pool:
 
 def _largest(parts: Any, axis: int = -1) -> Any:
     first = expand_dims(argmax(parts, axis), axis)
+    if isinstance(first, Tensor) and first.node is None:  # an index, which is not recorded
+        first.name = "place of the largest"
     return squeeze(take_along_axis(parts, first, axis), axis)
 
 

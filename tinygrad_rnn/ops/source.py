@@ -21,10 +21,9 @@ import numpy as np
 
 from ..core.tape import Derived, Leaf, Node
 from .facts import facts_of
+from .helpers import names_of_returned
+from .syntax import STARRED, Range, expressions_at, targets
 
-# first and last line, from 1; first column and the one after the last, in bytes
-Range = tuple[int, int, int, int]
-EXPRESSIONS = ast.BinOp | ast.Call | ast.Subscript  # those that say what their operands are called
 ELEMENT = 16  # characters of an element of a variable at most, such as xs[t]
 
 
@@ -69,26 +68,74 @@ def variables(nodes: Sequence[Node]) -> dict[Node, str]:
     """Return the variables that nodes were assigned to, as ``z`` for what ``z = x * y`` made.
 
     Where one expression made several operations, as inside a function of the engine, the variable
-    holds the last. The results of ``i, f = tg.split(z, 2)`` have a variable each. What a derivative
-    rule made stands on the line of the operation that it derives, and has not its variable.
+    holds the last. The results of ``i, f = tg.split(z, 2)`` have a variable each; a part of an
+    array leaves its own to what the same variable holds later in the step. What a function returned
+    has the variable of its caller (`helpers`). What a derivative rule made stands on the line of
+    the operation that it derives, and has not its variable.
     """
     found: dict[Node, str] = {}
     made = [n for n in nodes if n.primitive is not None and not isinstance(n.origin[2], Derived)]
+    returned = names_of_returned({n.origin[0] for n in made if n.origin[0] is not None})
     for _, run in groupby(made, key=lambda n: n.origin):
         group = list(run)
         spot = spot_of(group[0])
-        names = _targets(spot.path).get(spot.range) if spot else None
-        if names is None:
+        if spot is None:
             continue
-        alike = len({n.op for n in group}) == 1
-        if len(names) > 1:
-            if alike and len(group) % len(names) == 0:
-                found.update((n, names[k % len(names)]) for k, n in enumerate(group))
-        elif alike:  # a line that was run several times
-            found.update(dict.fromkeys(group, names[0]))
-        else:
-            found[group[-1]] = names[0]
+        names = targets(spot.path).get(spot.range)
+        if names is None and (name := returned.get((spot.path, spot.range))):
+            names = [name]
+        if names is not None:
+            _enter(group, names, found)
+    _leave_to_the_last(made, found)
     return {n: name for n, name in found.items() if name.isidentifier() and name != "_"}
+
+
+def _enter(group: list[Node], names: list[str], found: dict[Node, str]) -> None:
+    """Enter the names of what one expression made."""
+    alike = len({n.op for n in group}) == 1
+    if len(names) > 1:
+        parts = [_part(n) for n in group] if alike else [None]
+        if None not in parts:  # some of them may lead nowhere, and so be missing
+            for n, part in zip(group, parts, strict=True):
+                if part is not None and (name := _at(*part, names)):
+                    found[n] = name
+        elif STARRED in names:
+            return
+        elif alike and len(group) % len(names) == 0:
+            found.update((n, names[k % len(names)]) for k, n in enumerate(group))
+        elif len(outside := [n for n in group if n.origin[2].step is None]) == 1 and _joins(
+            outside[0]
+        ):  # ys, state = tg.unroll(cell, xs)
+            found[outside[0]] = names[0]
+    elif alike:  # a line that was run several times
+        found.update(dict.fromkeys(group, names[0]))
+    else:
+        found[group[-1]] = names[0]
+
+
+def _part(n: Node) -> tuple[int, int] | None:
+    """Return which of how many equal parts of an array a node takes; None if it takes no such."""
+    index, source = n.params.get("index"), n.inputs[0]
+    if not isinstance(index, tuple) or not isinstance(source, Node) or len(n.inputs) > 1:
+        return None
+    for part, whole, size in zip(index[::-1], source.shape[::-1], n.shape[::-1], strict=False):
+        if isinstance(part, slice) and part.start is not None and size and whole % size == 0:
+            whole_step = part.step in (None, 1) and part.start % size == 0
+            return (int(part.start // size), whole // size) if whole_step else None
+    return None
+
+
+def _at(k: int, count: int, names: list[str]) -> str:
+    """Return the name of the k-th of so many results; "" if these are not what has names."""
+    if STARRED in names:
+        star = names.index(STARRED)
+        names = [*names[:star], *[""] * (count - len(names) + 1), *names[star + 1 :]]
+    return names[k] if len(names) == count else ""
+
+
+def _joins(n: Node) -> bool:
+    """Whether an operation puts several arrays side by side."""
+    return n.primitive.variadic and [*n.primitive.defaults] == ["axis"]
 
 
 def names_of(nodes: Sequence[Node]) -> dict[Node, str]:
@@ -124,18 +171,45 @@ def names_of(nodes: Sequence[Node]) -> dict[Node, str]:
     return found
 
 
+def _leave_to_the_last(nodes: Sequence[Node], found: dict[Node, str]) -> None:
+    """Take the name from a part of an array whose variable is assigned again in the same step.
+
+    After ``i, f = tg.split(z, 2)`` and ``i, f = tg.sigmoid(i), tg.sigmoid(f)`` the gates are what is
+    called so, and not the parts.
+    """
+    last: dict[Any, Node] = {}
+    for n in nodes:
+        if n in found:
+            last[n.origin[0], n.origin[2], found[n]] = n
+    for n in [n for n in found if "index" in n.params and n.primitive.linear]:
+        if last[n.origin[0], n.origin[2], found[n]] is not n:
+            del found[n]
+
+
 def _name_turned(nodes: Sequence[Node], found: dict[Node, str]) -> None:
-    """Name the leaves that are the transpose of a named one, in the same memory."""
+    """Name the leaves that are the transpose of a named one."""
+    for n, whole in turned(nodes).items():
+        if n not in found and not n.requires_grad and whole in found:
+            found[n] = f"{found[whole]}.T"
+
+
+def turned(nodes: Sequence[Node]) -> dict[Node, Node]:
+    """Return the leaves that are the transpose of another one, in the same memory."""
 
     def at(array: Any) -> Any:
         return array.__array_interface__["data"][0], array.shape, array.strides, array.dtype
 
     leaves = [n for n in nodes if isinstance(n, Leaf) and n.ndim == 2]
     whole = [n for n in leaves if isinstance(n.value, np.ndarray) and n.value.size > 1]
-    named = {at(n.value.T): found[n] for n in whole if n in found}
+    first: dict[Any, Node] = {}
+    found: dict[Node, Node] = {}
     for n in whole:
-        if n not in found and not n.requires_grad and (name := named.get(at(n.value))):
-            found[n] = f"{name}.T"
+        place = at(n.value)
+        if place in first:
+            found[n] = first[place]
+        else:
+            first[at(n.value.T)] = n
+    return found
 
 
 def _name_like(
@@ -181,13 +255,13 @@ def _operands(n: Node) -> Sequence[str]:
     spot = spot_of(n) if any(isinstance(i, Leaf) and i.name is None for i in n.inputs) else None
     if spot is None or isinstance(n.origin[2], Derived):
         return ()
-    expression, parts = _expressions(spot.path).get(spot.range), []
+    expression, parts = expressions_at(spot.path).get(spot.range), []
     if isinstance(expression, ast.BinOp):
         parts = [expression.left, expression.right]
     elif isinstance(expression, ast.Subscript):
         parts = [expression.value] if "index" in n.params else []
     elif isinstance(expression, ast.Call) and not expression.keywords:
-        parts, function = list(expression.args), expression.func
+        parts, function = [a for a in expression.args if not _is_text(a)], expression.func
         if isinstance(function, ast.Attribute):
             called, owner = function.attr, function.value
             local = n.origin[0].co_varnames
@@ -197,6 +271,11 @@ def _operands(n: Node) -> Sequence[str]:
             called = getattr(function, "id", "")
         parts = parts[: len(n.inputs)] if called == n.op else []
     return [_spelled(part) for part in parts] if len(parts) == len(n.inputs) else ()
+
+
+def _is_text(part: ast.expr) -> bool:
+    """Whether an argument is a text, such as the subscripts of an einsum, and no operand."""
+    return isinstance(part, ast.Constant) and isinstance(part.value, str)
 
 
 def _spelled(part: ast.expr) -> str:
@@ -218,63 +297,3 @@ def expressions(nodes: Sequence[Node]) -> set[Node]:
         group = list(run)
         found.update(group if len({n.op for n in group}) == 1 else group[-1:])
     return found
-
-
-@functools.lru_cache(maxsize=256)
-def _targets(path: str) -> dict[Range, list[str]]:
-    """Return the names on the left of each expression of a file that is assigned."""
-    found: dict[Range, list[str]] = {}
-
-    def enter(place: ast.AST, target: ast.expr, value: ast.expr) -> None:
-        if isinstance(value, ast.IfExp):  # the variable holds one of two
-            for v in (value.body, value.orelse):
-                enter(v, target, v)
-            return
-        if (
-            isinstance(target, ast.Tuple)
-            and isinstance(value, ast.Tuple)
-            and len(target.elts) == len(value.elts)
-        ):
-            for t, v in zip(target.elts, value.elts, strict=True):
-                enter(v, t, v)
-            return
-        elements = target.elts if isinstance(target, ast.Tuple) else [target]
-        names = [
-            e.id if isinstance(e, ast.Name) else e.attr if isinstance(e, ast.Attribute) else ""
-            for e in elements
-        ]
-        found[_range(place)] = names
-
-    tree = syntax(path)
-    for node in ast.walk(tree) if tree else ():
-        if isinstance(node, ast.Assign) and len(node.targets) == 1:
-            enter(node.value, node.targets[0], node.value)
-        elif isinstance(node, ast.AnnAssign) and node.value is not None:
-            enter(node.value, node.target, node.value)
-        elif isinstance(node, ast.AugAssign):  # its operation is the whole statement
-            enter(node, node.target, node.value)
-        elif isinstance(node, ast.NamedExpr):
-            enter(node.value, node.target, node.value)
-    return found
-
-
-@functools.lru_cache(maxsize=256)
-def _expressions(path: str) -> dict[Range, ast.expr]:
-    """Return the operations and calls of a file by their places."""
-    tree = syntax(path)
-    found = ast.walk(tree) if tree else ()
-    return {_range(e): e for e in found if isinstance(e, EXPRESSIONS)}
-
-
-@functools.lru_cache(maxsize=256)
-def syntax(path: str) -> ast.Module | None:
-    """Return the syntax tree of a file, or None if its source cannot be had."""
-    text = "".join(linecache.getlines(path))
-    try:
-        return ast.parse(text) if text else None
-    except SyntaxError:
-        return None
-
-
-def _range(node: ast.AST) -> Range:
-    return (node.lineno, node.end_lineno, node.col_offset, node.end_col_offset)  # type: ignore[attr-defined]

@@ -12,6 +12,7 @@ import numpy as np
 from ..core.errors import ShapeError
 from ..core.primitive import Spec
 from ..core.record import apply
+from ..core.tensor import Tensor
 from .checks import shown
 from .define import operand, primitive
 from .facts import Gather, Scatter
@@ -321,6 +322,7 @@ def _convolution(
     columns = parts.transpose((1, *range(2 + k, 2 + 2 * k), 0, *range(2, 2 + k))).reshape(
         (channels * math.prod(size), -1)
     )
+    columns = _patches(columns, x, weight)
     if groups == 1:
         y = matmul(weight.reshape((out, -1)), columns)
     else:
@@ -330,6 +332,15 @@ def _convolution(
         )
     y = y.reshape((out, batch, *positions)).swapaxes(0, 1)
     return y if bias is None else y + bias.reshape((out, *[1] * k))
+
+
+def _patches(columns: Any, x: Any, weight: Any) -> Any:
+    """Return the columns; those of a constant, which are not recorded, with a name for pictures."""
+    if isinstance(columns, np.ndarray) and columns.dtype == weight.dtype:
+        columns = Tensor(columns)
+    if isinstance(columns, Tensor) and columns.node is None:
+        columns.name = f"patches of {getattr(x, 'name', None) or 'x'}"
+    return columns
 
 
 def borders_of(

@@ -64,6 +64,7 @@ def moments_of(
     inputs: Inputs,
     is_leaf: Callable[[Node], bool],
     place: Callable[[Node], Any],
+    derived: Mapping[Node, Node],
 ) -> tuple[dict[Node, Moment | None], set[Node]]:
     """Find the moment to which each node belongs.
 
@@ -77,6 +78,9 @@ def moments_of(
         Whether nothing is drawn before a node.
     place : callable
         The expression in the source that made a node.
+    derived : mapping of Node to Node
+        What is known to be of a backward, and the forward node that it is there for: it belongs to
+        the step of that node, in the backward of the same run. Other backwards are found out.
 
     Returns
     -------
@@ -85,7 +89,10 @@ def moments_of(
     framed : set of Node
         The nodes that were made in their moment, and do not just stand next to it.
     """
-    own = Runs(nodes, place).moments(inputs)
+    own = Runs([n for n in nodes if n not in derived], place).moments(inputs)
+    for n, forward in derived.items():
+        moment = None if is_leaf(n) else own.get(forward)
+        own[n] = moment and moment._replace(lane=moment.lane._replace(backward=True))
     framed = {n for n in nodes if own[n] is not None}
     return _with_neighbours(nodes, inputs, is_leaf, own), framed
 

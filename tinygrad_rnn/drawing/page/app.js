@@ -1,6 +1,6 @@
 // Keys, controls and what ties the parts together.
 
-const app = { step: 0, selected: -1, cell: [0, 0], found: new Set(), playing: 0, pinned: false };
+const app = { step: 0, selected: -1, cell: [0, 0], found: new Set(), playing: 0, pinned: false, numbers: true };
 const $ = (id) => document.getElementById(id);
 const stage = $("stage"), slider = $("slider"), said = $("said"), tipBox = $("tip"), search = $("search"), results = $("results");
 
@@ -356,7 +356,7 @@ const KEYS = [
   ["Steps"], ["\u2190 \u2192", "one step back, one step on"], ["Shift \u2190 \u2192", "to the time step before, after"], ["Home End", "to the start, to the end"],
   ["b", "to the start of the walk back"], ["Space", "play, pause"], ["Enter", "to the step at which the selected node is in hand"],
   ["Graph"], ["\u2191 \u2193", "select the node before, after on the tape"], ["f", "fold or unfold the time step in hand"], ["F", "fold or unfold all time steps"],
-  ["r", "show the reach of the node: what influences it, and how strongly"], ["+ \u2212 0", "zoom in, zoom out, fit"], ["c", "centre the node"], ["w a s d", "move the view"],
+  ["v", "value | gradient in the boxes (of arrays the norms), or shapes"], ["r", "show the reach of the node: what influences it, and how strongly"], ["+ \u2212 0", "zoom in, zoom out, fit"], ["c", "centre the node"], ["w a s d", "move the view"],
   ["Page"], ["/", "search"], ["l", "light or dark"], ["Esc", "close, or let go of the selection"], ["?", "this list"],
 ];
 $("keys").innerHTML = `<h2>Keys</h2>${KEYS.map(([keys, text]) => (text ? `<div><dt>${keys.split(" ").map((x) => `<kbd>${escaped(x)}</kbd>`).join(" ")}</dt><dd>${text}</dd></div>` : `</dl><h3>${keys}</h3><dl>`)).join("").replace("</dl>", "")}</dl>
@@ -384,7 +384,7 @@ const doFit = () => { fit(); refresh(false); };
 const actions = {
   "ArrowRight": (e) => (e.shiftKey ? goTime(1) : go(app.step + 1)), "ArrowLeft": (e) => (e.shiftKey ? goTime(-1) : go(app.step - 1)),
   "Home": () => go(0), "End": () => go(LAST), "b": () => go(F + 1), " ": () => play(!app.playing), "Enter": () => toStepOf(current()),
-  "ArrowDown": () => onTape(1), "ArrowUp": () => onTape(-1), "r": () => pin(!app.pinned),
+  "ArrowDown": () => onTape(1), "ArrowUp": () => onTape(-1), "r": () => pin(!app.pinned), "v": () => { app.numbers = !app.numbers; said.textContent = app.numbers ? "Boxes show values and gradients." : "Boxes show shapes."; refresh(false); },
   "f": () => { const k = current(); if (k >= 0 && frameOf[k] >= 0) toggle(columns.get(frames[frameOf[k]].step).map((x) => x.index)); else said.textContent = "The node in hand belongs to no time step."; },
   "F": () => { if (everyFrame.length) toggle(everyFrame); }, "+": () => middle(1.25), "=": () => middle(1.25), "-": () => middle(0.8), "0": doFit,
   "c": () => { reveal(current(), true); refresh(false); }, "w": () => pan(0, -60), "s": () => pan(0, 60), "a": () => pan(-60, 0), "d": () => pan(60, 0),
@@ -484,7 +484,7 @@ refresh();
 // For scripts, and for tests of the page.
 window.explorer = {
   app, data, scene, steps: LAST, forward: F, go, select, called, fit: doFit, link: linkOf,
-  value: (k) => block(boxes[k].value), gradient: (k, step = app.step) => gradientAt(k, step), strength: strengthAt, box: (name) => boxes.findIndex((b) => b.name === name),
+  halves: (k) => halvesAt(k, app.step), value: (k) => block(boxes[k].value), gradient: (k, step = app.step) => gradientAt(k, step), strength: strengthAt, box: (name) => boxes.findIndex((b) => b.name === name),
   screen: (k) => { const r = outline(k); return toScreen((r[0] + r[2]) / 2, (r[1] + r[3]) / 2); },
   frameScreen: (i) => { const r = scene.frames[i]; return toScreen((r[0] + r[2]) / 2, (r[1] + r[3]) / 2); },
 };

@@ -420,9 +420,21 @@ function drawBox(b, k, app, reach) {
     pen.fillText(b.title, cx, h < 24 ? cy + 3 : cy - 2, w - 6);
     pen.fillStyle = small;
     pen.font = `8.5px ${scene.font}`;
-    if (h >= 24) pen.fillText(b.detail, cx, cy + 8, w - 8);
+    const halves = h >= 24 && app.numbers ? halvesAt(k, app.step) : null;
+    if (halves) drawHalves(halves, cx, cy, w, small, reach ? small : p.backward);
+    else if (h >= 24) pen.fillText(b.detail, cx, cy + 8, w - 8);
   }
   pen.globalAlpha = 1;
+}
+
+// The value of a box, and beside it the gradient.
+function drawHalves(halves, cx, cy, w, ink, gradient) {
+  pen.fillStyle = ink;
+  if (halves.length < 2) { pen.fillText(halves[0], cx, cy + 8, w - 8); return; }
+  pen.fillText(halves[0], cx - w / 4, cy + 8, w / 2 - 6);
+  pen.fillText("|", cx, cy + 8);
+  pen.fillStyle = gradient;
+  pen.fillText(halves[1], cx + w / 4, cy + 8, w / 2 - 6);
 }
 
 // The strip that says how strong a gradient is: filled when it is complete, half as high while more may arrive.

@@ -88,6 +88,17 @@ function gradientAt(k, step) {
 
 const valueAt = (k, step) => (isGap(k) || isPort(k) || step < computedAt[k] ? null : block(boxes[k].value));
 
+// What stands in a box at a step: its value and, once one has arrived, its gradient. Numbers, or norms of arrays; null before that.
+function halvesAt(k, step) {
+  const v = valueAt(k, step);
+  if (!v) return null;
+  const one = v.shape.every((n) => n === 1), short = (n) => (n < 0 ? "not finite" : number(n, 2));
+  if (step <= F) return [one ? number(v.values[0], 3) : short(v.nans || v.infs ? -1 : v.norm)];
+  if (one) return [number(v.values[0], 3), gradientAt(k, step) ? number(gradientAt(k, step).values[0], 3) : "\u2013"];
+  const strength = strengthAt(k, step);
+  return [short(v.nans || v.infs ? -1 : v.norm), strength === null ? "\u2013" : short(strength)];
+}
+
 // Everything that a box depends on, itself among it.
 function ancestors(k) {
   const found = new Set([k]), stack = [k];
