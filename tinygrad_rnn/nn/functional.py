@@ -14,8 +14,8 @@ from ..ops.checks import flag, number
 from ..ops.define import operand
 from ..ops.elementwise import logical_and, where
 from ..ops.linear import matmul
-from .masks import drawing, floating
 from .losses import bce_with_logits, cross_entropy, mse_loss
+from .masks import drawing, floating
 from .weighting import of_known
 
 __all__ = [
