@@ -9,7 +9,7 @@ from typing import Any
 from ..core.primitive import Spec
 from ..core.tape import Leaf, Node, reachable
 from ..core.trace import Program
-from ..ops.source import spot_of
+from ..ops.source import Places
 from ..recurrent.moments import Moment, moments_of
 from .facts import stacks, takes_part
 
@@ -38,6 +38,8 @@ class Graph:
         The lane and the step of each; None outside of time.
     framed : set of Node
         Those that were made in a step, and do not just stand next to it.
+    place : Places
+        The expression in the source that made a node.
     """
 
     def __init__(self, x: Any, given: Collection[Node] = ()) -> None:
@@ -51,8 +53,7 @@ class Graph:
             self.roots, nodes = set(x), reachable(x, every=True)
         else:
             self.roots, nodes = {x.root}, x.nodes
-        self._places: dict[tuple[int, int], Any] = {}
-        self._codes: dict[int, int] = {}
+        self.place = Places()
         literals = {
             n for n in nodes if n.primitive is None and n not in self.roots and self.is_literal(n)
         }
@@ -101,23 +102,6 @@ class Graph:
         """Whether it belongs to the steps of a backward."""
         moment = self.moments[n]
         return moment is not None and moment.lane.backward
-
-    def place(self, n: Node) -> Any:
-        """Return the expression in the source that made a node; it is the same in every step.
-
-        The offset in a node's origin is not: the interpreter replaces instructions by faster ones
-        while it runs.
-        """
-        code, offset, _ = n.origin
-        found = self._places.get((id(code), offset))
-        if found is None:
-            number = self._codes.setdefault(id(code), len(self._codes))
-            spot = spot_of(n)
-            found = self._places[id(code), offset] = (
-                number,
-                offset if spot is None else spot.range,
-            )
-        return found
 
     def step(self, n: Node) -> int | None:
         """Return the time step to which it belongs."""

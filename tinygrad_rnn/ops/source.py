@@ -65,6 +65,40 @@ def _positions(code: CodeType) -> list[tuple[int | None, ...]]:
     return list(code.co_positions())
 
 
+class Places:
+    """Where operations stand in the source, in a form that can be compared and costs little.
+
+    The offset in a node's origin is not the same in every step: the interpreter replaces
+    instructions by faster ones while it runs. The expression is.
+    """
+
+    def __init__(self) -> None:
+        self._found: dict[tuple[int, int], tuple[int, Any]] = {}
+        self._codes: dict[int, int] = {}
+
+    def __call__(self, n: Node) -> tuple[int, Any]:
+        """Return the number of the code that made a node, and the expression there."""
+        code, offset, _ = n.origin
+        found = self._found.get((id(code), offset))
+        if found is None:
+            number = self._codes.setdefault(id(code), len(self._codes))
+            spot = spot_of(n)
+            found = number, offset if spot is None else spot.range
+            self._found[id(code), offset] = found
+        return found
+
+    def order(self, n: Node) -> tuple[int, int]:
+        """Return a place in the file: the code of a statement runs in the order of these.
+
+        An operation is computed where its expression ends; what a loop takes is computed before it.
+        """
+        spot = spot_of(n)
+        if spot is None:
+            return (0, n.origin[1])
+        first, last, start, end = spot.range
+        return (first, start) if spot.range in _loops(spot.path) else (last, end)
+
+
 def variables(nodes: Sequence[Node]) -> dict[Node, str]:
     """Return the variables that nodes were assigned to, as ``z`` for what ``z = x * y`` made.
 
@@ -208,6 +242,18 @@ def _spelled(part: ast.expr) -> str:
     return text if len(text) <= ELEMENT else ""
 
 
+def repeats(node: Node) -> bool:
+    """Whether the source has a node inside of a loop, so that its line is run once for each step."""
+    spot = spot_of(node)
+    if spot is None:
+        return False
+    first, last, start, stop = spot.range
+    return any(
+        (begin, left) <= (first, start) and (last, stop) <= (end, right)
+        for begin, end, left, right in _loops(spot.path)
+    )
+
+
 def expressions(nodes: Sequence[Node]) -> set[Node]:
     """Return the nodes that are the whole value of the expression at their place in the source.
 
@@ -264,6 +310,14 @@ def _expressions(path: str) -> dict[Range, ast.expr]:
     tree = syntax(path)
     found = ast.walk(tree) if tree else ()
     return {_range(e): e for e in found if isinstance(e, EXPRESSIONS)}
+
+
+@functools.lru_cache(maxsize=256)
+def _loops(path: str) -> list[Range]:
+    """Return where the loops of a file stand."""
+    tree = syntax(path)
+    kinds = ast.For | ast.While | ast.ListComp | ast.GeneratorExp
+    return [_range(node) for node in ast.walk(tree) if isinstance(node, kinds)] if tree else []
 
 
 @functools.lru_cache(maxsize=256)

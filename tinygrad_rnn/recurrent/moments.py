@@ -1,8 +1,9 @@
 """When a node was made: in which run of which cell, and in which of its time steps.
 
-The mark on a node (`core.tape.Mark`) says the cell, the layer and the step. That is not enough to
-draw it: a cell may have been run twice over the same steps, and a backward that was recorded marks
-its nodes as the forward did. Here they are told apart.
+The mark on a node (`core.tape.Mark`) says the cell, the layer and the step; in a loop of the user's
+own it is found (`ops.repeats`). That is not enough to draw it: a cell may have been run twice over
+the same steps, and a backward that was recorded marks its nodes as the forward did. Here they are
+told apart.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from ..core.tape import Mark, Node
+from ..ops.repeats import marks_of
+from ..ops.source import Places
 
 NEW = 0.3  # of the operations of a backward, more than this part does not occur in its forward
 
@@ -60,10 +63,7 @@ Steps = dict[int, list[Node]]  # of one run: the nodes of each step
 
 
 def moments_of(
-    nodes: Sequence[Node],
-    inputs: Inputs,
-    is_leaf: Callable[[Node], bool],
-    place: Callable[[Node], Any],
+    nodes: Sequence[Node], inputs: Inputs, is_leaf: Callable[[Node], bool], place: Places
 ) -> tuple[dict[Node, Moment | None], set[Node]]:
     """Find the moment to which each node belongs.
 
@@ -75,8 +75,7 @@ def moments_of(
         What is drawn before each.
     is_leaf : callable
         Whether nothing is drawn before a node.
-    place : callable
-        The expression in the source that made a node.
+    place : Places
 
     Returns
     -------
@@ -98,8 +97,9 @@ class Runs:
     the first at the same source lines is a backward, which takes over the lines of its forward.
     """
 
-    def __init__(self, nodes: Sequence[Node], place: Callable[[Node], Any]) -> None:
+    def __init__(self, nodes: Sequence[Node], place: Places) -> None:
         self.nodes, self.place = nodes, place
+        self._marks = marks_of(nodes, place)  # in loops of the user's own
         self.runs: dict[tuple[str, int | None], list[Steps]] = {}
         self._find()
 
@@ -113,7 +113,7 @@ class Runs:
         for n in self.nodes:
             if n.primitive is None:
                 continue
-            mark: Mark = n.origin[2]
+            mark: Mark = self._marks.get(n) or n.origin[2]
             if mark is last:
                 into.append(n)
                 continue
@@ -136,7 +136,7 @@ class Runs:
         own: dict[Node, Moment | None] = {}
         known: dict[Mark, Moment] = {}
         for n in self.nodes:
-            mark: Mark = n.origin[2]
+            mark: Mark = self._marks.get(n) or n.origin[2]
             if mark.step is None:
                 own[n] = None
             else:
