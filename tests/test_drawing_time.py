@@ -41,7 +41,7 @@ from tinygrad_rnn import cli
 from tinygrad_rnn.drawing import Drawing, DrawingError
 from tinygrad_rnn.drawing.fold import Kinds
 from tinygrad_rnn.drawing.graph import Graph
-from tinygrad_rnn.drawing.measures import measure
+from tinygrad_rnn.drawing.measures import Gradients
 from tinygrad_rnn.drawing.scale import Scale
 from tinygrad_rnn.drawing.selection import shown_steps
 from tinygrad_rnn.drawing.sketch import sketch
@@ -229,7 +229,7 @@ def test_a_compiled_cell_shows_the_step_inside() -> None:
 def measured(loss: tg.Tensor) -> Any:
     tape = tg.tape(loss)
     graph = Graph(tape)
-    return measure(tape, graph, Kinds(graph))
+    return Gradients(tape, graph, Kinds(graph))
 
 
 def test_heat_is_the_norm_of_the_gradient_of_every_state() -> None:

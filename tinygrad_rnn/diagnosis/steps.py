@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from ..core.tape import Node
+from ..ops.repeats import marks_of
 from ..ops.source import Places, variables
 from ..recurrent.moments import Lane, Moment, Runs
 
@@ -71,7 +72,7 @@ class Steps:
 
     def __init__(self, nodes: Sequence[Node]) -> None:
         self._place = Places()
-        made = Runs(nodes, self._place).moments(_Inputs())
+        made = Runs(nodes, self._place, marks_of(nodes, self._place)).moments(_Inputs())
         self.moments: dict[Node, Moment] = {
             n: moment
             for n, moment in made.items()

@@ -5,6 +5,8 @@ All of it is asked of an operation's entry (`ops/facts.py`): no operation has a 
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from ..core.tape import Node
@@ -36,6 +38,12 @@ def takes_part(node: Node) -> bool:
     """Whether an operation takes out the part of an array that its parameter `index` names."""
     found = node.primitive
     return found is not None and len(found.inputs) == 1 and [*found.defaults] == ["index"]
+
+
+def index_of(node: Node) -> Any:
+    """Return the parameter `index` of a node; of a tuple with one element, the element."""
+    index = node.params.get("index")
+    return index[0] if isinstance(index, tuple) and len(index) == 1 else index
 
 
 def joins(node: Node) -> bool:

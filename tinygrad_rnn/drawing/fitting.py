@@ -26,6 +26,11 @@ NARROWEST = 50.0  # points from one step to the next, at the least, if time runs
 Made = tuple[Sketch, Layout]
 
 
+def ends_for(request: Request) -> int:
+    """Return how many steps at each end are enough to draw what is asked for."""
+    return max(FEW, request.steps or 0)
+
+
 def fitting(
     survey: Survey,
     request: Request,
@@ -55,9 +60,7 @@ def fitting(
         return make(graph, request._replace(detail=detail))
     if not graph.framed:
         return make(graph, request)
-    ends = (
-        graph if request.show is not None else survey.without_middle(max(FEW, request.steps or 0))
-    )
+    ends = graph if request.show is not None else survey.without_middle(ends_for(request))
     crowded = False
     if request.show is not None and along:
         shown = max(len(shown_steps(request.show, sorted(c))) for c in survey.counts.values())

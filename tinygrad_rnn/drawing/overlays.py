@@ -129,7 +129,7 @@ def _fill(box: Box, v: Number, scale: Scale, title: str) -> None:
 
 def _without_states(measured: Measured) -> str:
     """Say why there are no states."""
-    count = len({m.step for m in measured.graph.moments.values() if m is not None})
+    count = len({m.step for m in measured.graph.every_moment.values() if m is not None})
     if count == 0:
         return "it has no time steps"
     if count == 1:
@@ -148,8 +148,8 @@ class GivenHeat(Overlay):
     def lay(self, sketch: Sketch, measured: Measured) -> None:
         """Add a row of the figures under the time axis."""
         kinds = measured.kinds
-        lanes = [lane for lane in kinds.steps if not lane.backward]
-        numbers = self._numbers(sorted({s for lane in lanes for s in kinds.steps[lane]}))
+        lanes = [lane for lane in kinds.kind if not lane.backward]
+        numbers = self._numbers(sorted({s for lane in lanes for s in kinds.kind[lane]}))
         scale = Scale(numbers.values())
         lane = lanes[0] if lanes else None
         sketch.strips.append(_strip(sketch, self.name, lane, numbers, scale.joint_cell, scale.cell))

@@ -16,7 +16,7 @@ from .boxes import Sketch
 from .detail import Detail
 from .dot import dot_source
 from .errors import DrawingError
-from .fitting import fitting
+from .fitting import ends_for, fitting
 from .graph import Graph
 from .layout import Layout, place
 from .measures import Measured, check_walkable
@@ -364,7 +364,8 @@ def draw(
             what = gradients_of(tape) if backward else tape
         elif isinstance(what, list):
             what = opened_all(what)
-        graph = Graph(what, found.given)
+        every = backward or show is not None
+        graph = Graph(what, found.given, None if every else ends_for(request))
         survey = Survey(graph)
         numbers = Measured(survey, tape)
         name = found.name if title is None else title

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import groupby
+from operator import attrgetter
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -70,9 +70,8 @@ def marks_of(nodes: Sequence[Node], place: Places | None = None) -> dict[Node, M
     place = place or Places()
     found: dict[Node, Mark] = {}
     names: dict[str, int] = {}
-    for free, run in groupby((n for n in nodes if n.primitive is not None), key=_is_free):
-        part = list(run) if free else []
-        for loop, first in _Operations(part, place).numbered() if len(part) >= FEWEST else ():
+    for part in _parts(nodes):
+        for loop, first in _Operations(part, place).numbered():
             name = _function(part[loop.begin : loop.begin + loop.period])
             names[name] = names.get(name, 0) + 1
             if names[name] > 1:
@@ -121,10 +120,35 @@ def _derived(nodes: Sequence[Node], found: Mapping[Node, Mark]) -> dict[Node, Ma
     return made
 
 
+def _parts(nodes: Sequence[Node]) -> Iterator[list[Node]]:
+    """Yield the operations without a step that follow each other, where they are enough."""
+    free: list[int] = []
+    stepped: Any = None  # the step that was met last: most nodes of a long tape are in one
+    for k, (_, _, mark) in enumerate(map(attrgetter("origin"), nodes)):
+        if mark is stepped:
+            continue
+        if mark.step is not None:
+            stepped = mark
+        elif _is_free(nodes[k]):
+            free.append(k)
+    part: list[Node] = []
+    last = -1
+    for k in free:
+        if any(n.primitive is not None for n in nodes[last + 1 : k]):
+            if len(part) >= FEWEST:
+                yield part
+            part = []
+        part.append(nodes[k])
+        last = k
+    if len(part) >= FEWEST:
+        yield part
+
+
 def _is_free(n: Node) -> bool:
     """Whether an operation belongs to no step, and was made by the user's own code."""
-    mark = n.origin[2]
-    return mark.step is None and type(mark) is not Derived and n.origin[0] is not None
+    code, _, mark = n.origin
+    known = n.primitive is not None and code is not None
+    return known and mark.step is None and type(mark) is not Derived
 
 
 def _function(step: Sequence[Node]) -> str:

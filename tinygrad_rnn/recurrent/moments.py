@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from ..core.tape import Mark, Node
-from ..ops.repeats import marks_of
 from ..ops.source import Places
 
 NEW = 0.3  # of the operations of a backward, more than this part does not occur in its forward
@@ -63,7 +62,11 @@ Steps = dict[int, list[Node]]  # of one run: the nodes of each step
 
 
 def moments_of(
-    nodes: Sequence[Node], inputs: Inputs, is_leaf: Callable[[Node], bool], place: Places
+    nodes: Sequence[Node],
+    inputs: Inputs,
+    is_leaf: Callable[[Node], bool],
+    place: Places,
+    marks: Mapping[Node, Mark],
 ) -> tuple[dict[Node, Moment | None], set[Node]]:
     """Find the moment to which each node belongs.
 
@@ -76,6 +79,8 @@ def moments_of(
     is_leaf : callable
         Whether nothing is drawn before a node.
     place : Places
+    marks : mapping of Node to Mark
+        Of what was made in loops of the user's own (`ops.repeats.marks_of`).
 
     Returns
     -------
@@ -84,7 +89,7 @@ def moments_of(
     framed : set of Node
         The nodes that were made in their moment, and do not just stand next to it.
     """
-    own = Runs(nodes, place).moments(inputs)
+    own = Runs(nodes, place, marks).moments(inputs)
     framed = {n for n in nodes if own[n] is not None}
     return _with_neighbours(nodes, inputs, is_leaf, own), framed
 
@@ -97,9 +102,8 @@ class Runs:
     the first at the same source lines is a backward, which takes over the lines of its forward.
     """
 
-    def __init__(self, nodes: Sequence[Node], place: Places) -> None:
-        self.nodes, self.place = nodes, place
-        self._marks = marks_of(nodes, place)  # in loops of the user's own
+    def __init__(self, nodes: Sequence[Node], place: Places, marks: Mapping[Node, Mark]) -> None:
+        self.nodes, self.place, self._marks = nodes, place, marks
         self.runs: dict[tuple[str, int | None], list[Steps]] = {}
         self._find()
 
@@ -204,7 +208,7 @@ def _move_leaves(nodes: Sequence[Node], inputs: Inputs, own: dict[Node, Moment |
     for n in nodes:
         reader = own[n]
         for i in inputs[n]:
-            moment = own[i]
+            moment = own.get(i)
             if i.primitive is None and i not in seen and moment is not None:
                 seen.add(i)
                 if reader is not None and (moment.lane.layer, moment.step) == (
@@ -234,11 +238,11 @@ def _with_neighbours(
         moment = own[n]
         inside = moment is not None
         if moment is None:
-            before = [i for i in inputs[n] if not is_leaf(i) and found[i] is not None]
+            before = [i for i in inputs[n] if not is_leaf(i) and found.get(i) is not None]
             moment = found[max(before, key=lambda i: i.index)] if before else None
         found[n] = moment
         for i in inputs[n]:
-            if found[i] is not None:
+            if found.get(i) is not None:
                 continue
             if i.primitive is None:
                 step = "inside" if inside and i.requires_grad else moment and moment.step

@@ -48,7 +48,7 @@ def opened(whole: Tape, *, measured: bool = False, segments: bool = False) -> Ta
         since.
     """
     found = is_piece if segments else is_compiled
-    if not any(found(n) for n in whole.nodes):
+    if not any(found(n) for n in whole.nodes if n.params):
         return whole
     return Tape(_all([whole.root], measured, found)[0])
 
