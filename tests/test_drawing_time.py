@@ -243,7 +243,7 @@ def test_heat_is_the_norm_of_the_gradient_of_every_state() -> None:
 
     ys, _ = tg.unroll(cell, rng.normal(size=(7, 2, 3)).astype(np.float32), hook=keep)
     loss = (ys[-1] * rng.normal(size=(2, 4)).astype(np.float32)).sum() + (ys[3] ** 2).sum()
-    norms, _ = measured(loss)
+    norms = measured(loss).norms
     loss.backward()
     found = sorted(tuple(steps[t] for t in range(7)) for steps in norms.values())
     expected = sorted(
@@ -267,7 +267,7 @@ def test_the_ledger_is_what_each_step_adds_to_the_gradient_of_each_weight() -> N
     shared = [tg.tensor(v, requires_grad=True, name=n) for v, n in zip(values, "wub", strict=True)]
     # a copy for each step
     apart = [[tg.tensor(v, requires_grad=True) for v in values] for _ in range(5)]
-    _, shares = measured(run(lambda t: shared))
+    shares = measured(run(lambda t: shared)).shares
     run(lambda t: apart[t]).backward()
     by_name = {leaf.name: steps for leaf, steps in shares.items()}
     for k, name in enumerate("wub"):

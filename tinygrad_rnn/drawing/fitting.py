@@ -20,7 +20,7 @@ from .style import SMALL
 from .survey import Survey
 from .svg import READABLE, pixels
 
-FEWEST = 3  # time steps that are drawn though they do not fit
+FEWEST = 2  # time steps that are drawn though they do not fit
 NARROWEST = 50.0  # points from one step to the next, at the least, if time runs to the right
 
 Made = tuple[Sketch, Layout]
@@ -68,7 +68,7 @@ def fitting(
     made: Made | None = None
     for tried in _requests(request, survey, crowded):
         try:
-            if ends is not graph and not _fits(make(ends, tried), width):
+            if ends is not graph and not fits(make(ends, tried), width):
                 continue
             made = make(graph, tried)
             if tried.detail == Detail.GATE and _one_each(made[0]):
@@ -77,7 +77,7 @@ def fitting(
             if tried.detail != Detail.CELL:
                 raise
             return made or make(graph, request)
-        if _fits(made, width):
+        if fits(made, width):
             return made
     return made or make(graph, tried)
 
@@ -88,7 +88,8 @@ def _one_each(sketch: Sketch) -> bool:
     return len(set(steps)) == len(steps)
 
 
-def _fits(made: Made, width: int) -> bool:
+def fits(made: Made, width: int) -> bool:
+    """Return whether the letters of a picture can be read at a width."""
     return pixels(made[1], width) <= width
 
 

@@ -23,7 +23,7 @@ from .errors import DrawingError
 from .measures import Measured, State
 from .scale import Number, Scale, figure, together
 
-CURVED = 170.0  # width of what stands for hidden steps over a curve
+CURVED = 160.0  # width of what stands for hidden steps over a curve
 BARS = 40  # at most so many in the chart of a weight
 CLAIM = "‖∂L/∂state‖"  # "state" is replaced by the name of the state
 WRONG_HEAT = "draw: heat is 'grad', a mapping from step to number, or a number for each step; found"
@@ -100,22 +100,23 @@ class GradientHeat(Overlay):
 
     def _colour_cells(self, sketch: Sketch, measured: Measured, scale: Scale) -> None:
         """Colour the boxes of whole steps by the gradients of all their states together."""
-        norms: dict[Lane, dict[int, list[Number]]] = {}
-        for (lane, _), steps in measured.gradients.norms.items():
-            for step, v in steps.items():
-                norms.setdefault(lane, {}).setdefault(step, []).append(v)
+        norms = measured.gradients.norms
         for box in sketch.boxes:
             if box.cell and box.moment is not None:
-                found = norms.get(box.moment.lane, {}).get(box.moment.step, [])
+                lane, step = box.moment
+                found = [
+                    steps[step] for (of, _), steps in norms.items() if of == lane and step in steps
+                ]
                 _fill(box, together(found), scale, CLAIM)
 
     def _colour(self, sketch: Sketch, measured: Measured, state: State, scale: Scale) -> str:
         """Colour the boxes of one state; return what its figures are."""
         steps = measured.gradients.norms[state]
         title = CLAIM.replace("state", sketch.states.get(state) or "state")
-        for step, n in measured.kinds.makers[state].items():
-            box = sketch.of.get(n)
-            if box is not None and not box.cell and step in steps:
+        makers = measured.kinds.makers[state]
+        for n, box in sketch.of.items():
+            step = box.step
+            if step is not None and makers.get(step) is n and not box.cell and step in steps:
                 _fill(box, steps[step], scale, title)
         return title
 

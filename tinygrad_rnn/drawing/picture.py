@@ -16,7 +16,7 @@ from .boxes import Sketch
 from .detail import Detail
 from .dot import dot_source
 from .errors import DrawingError
-from .fitting import ends_for, fitting
+from .fitting import Made, ends_for, fits, fitting
 from .graph import Graph
 from .layout import Layout, place
 from .measures import Measured, check_walkable
@@ -263,7 +263,7 @@ def draw(
     detail: str | None = None,
     width: int = WIDE,
     limit: int = 250,
-    direction: str = "LR",
+    direction: str | None = None,
     theme: str = "light",
     timeout: float = 20.0,
 ) -> Drawing:
@@ -322,8 +322,9 @@ def draw(
         Draw about so many nodes at most, where `show` and `fold` do not decide. Of more, time steps
         are left out, or, without time steps, what is farthest from `x`; a box stands for them, and
         picture and `Drawing.note` say so.
-    direction : {"LR", "TB"}
+    direction : {"LR", "TB"}, optional
         Where time runs: to the right or downwards. Without time steps: where the operations lead.
+        By default to the right, and without time steps downwards if `width` is too little for that.
     theme : {"light", "dark", "auto"}
         Colours; "auto" follows the reader's browser (in SVG and HTML).
     timeout : float
@@ -370,17 +371,19 @@ def draw(
         numbers = Measured(survey, tape)
         name = found.name if title is None else title
 
-        def made(graph: Graph, request: Request) -> tuple[Sketch, Layout]:
+        def made(graph: Graph, request: Request, way: str = direction or "LR") -> Made:
             sketch = sketch_graph(graph, request, name, survey)
             if backward and tape is not None:
                 for n, box in sketch.of.items():
                     box.recorded_by_backward = n.index > tape.root.index
             for overlay in overlays:
                 overlay.lay(sketch, numbers)
-            return sketch, place(sketch, direction)
+            return sketch, place(sketch, way)
 
         wanted = Detail(detail) if detail else Detail.OP if whole else None
-        sketch, layout = fitting(survey, request, wanted, width, direction == "LR", made)
+        sketch, layout = fitting(survey, request, wanted, width, direction != "TB", made)
+        if direction is None and not graph.framed and not fits((sketch, layout), width):
+            sketch, layout = made(graph, request._replace(detail=wanted or Detail.OP), "TB")
         return Drawing(sketch, layout, theme=theme, timeout=timeout, width=width)
 
 
@@ -392,9 +395,9 @@ def _check_detail(detail: str | None, width: int) -> None:
         raise DrawingError(f"draw: width is a number of pixels, at least 1, not {width}")
 
 
-def _check(direction: str, theme: str, limit: int, steps: int | None, show: Any) -> None:
+def _check(direction: str | None, theme: str, limit: int, steps: int | None, show: Any) -> None:
     """Raise a DrawingError if one of these arguments of `draw` is not valid."""
-    if direction not in ("LR", "TB"):
+    if direction not in ("LR", "TB", None):
         raise DrawingError(f"draw: direction is 'LR' or 'TB', not {direction!r}")
     if theme not in ("light", "dark", "auto"):
         raise DrawingError(f"draw: theme is 'light', 'dark' or 'auto', not {theme!r}")
