@@ -357,16 +357,12 @@ def draw(
     request = Request(steps, limit, show, fold, weights=ledger)
     whole = fold or backward or bool(values)
     with without_collection():
-        what: Any = found.what
-        if tape is not None:
-            if walks:
-                check_walkable(tape, walks[0])
-            tape = opened(tape, measured=measured)
-            what = gradients_of(tape) if backward else tape
-        elif isinstance(what, list):
-            what = opened_all(what)
-        every = backward or show is not None
-        graph = Graph(what, found.given, None if every else ends_for(request))
+        if tape is not None and walks:
+            check_walkable(tape, walks[0])
+        what = _in_steps(found.what, measured)
+        tape = what if tape is not None else None
+        ends = None if backward or show is not None else ends_for(request)
+        graph = Graph(gradients_of(what) if backward else what, found.given, ends)
         survey = Survey(graph)
         numbers = Measured(survey, tape)
         name = found.name if title is None else title
@@ -385,6 +381,13 @@ def draw(
         if direction is None and not graph.framed and not fits((sketch, layout), width):
             sketch, layout = made(graph, request._replace(detail=wanted or Detail.OP), "TB")
         return Drawing(sketch, layout, theme=theme, timeout=timeout, width=width)
+
+
+def _in_steps(what: Any, measured: bool) -> Any:
+    """Return what is drawn, with what ran compiled opened."""
+    if isinstance(what, Tape):
+        return opened(what, measured=measured)
+    return opened_all(what) if isinstance(what, list) else what
 
 
 def _check_detail(detail: str | None, width: int) -> None:
