@@ -88,6 +88,21 @@ def changing() -> tg.Tensor:
     return h.mean()
 
 
+def changing_array() -> tg.Tensor:
+    """A number changes that is an array without axes."""
+    W, h = loops.parameter(4, 4), loops.zeros()
+    for t in range(80):
+        with tg.at_step(t, cell="changing"):
+            h = tg.tanh(h @ W) * tg.tensor(0.5 if t < 40 else 0.9)
+    return h.mean()
+
+
+def late() -> tg.Tensor:
+    """The last steps have losses outside of the cell."""
+    ys, _ = tg.unroll(tg.cells.Elman(3, 4, rng=0), sequence(60))
+    return (ys[-1] ** 2).mean() + (ys[-2] ** 2).mean() + (ys[-5] ** 2).mean()
+
+
 GRAPHS: list[Callable[[], tg.Tensor]] = [
     lambda: last(tg.cells.LSTM(3, 4, rng=0)),
     lambda: every(tg.cells.GRU(3, 4, rng=0)),
@@ -100,12 +115,12 @@ GRAPHS: list[Callable[[], tg.Tensor]] = [
     uneven,
     read_once,
     changing,
+    changing_array,
+    late,
     lambda: loops.lstm(steps=60),
     lambda: loops.elman(steps=60),
 ]
-NAMES = (
-    "lstm gru stacked bidirectional both by_hand as_tensor losses uneven once changing loop elman"
-)
+NAMES = "lstm gru stacked bidirectional both by_hand as_tensor losses uneven once changing array late loop elman"
 
 
 @pytest.mark.parametrize("make", GRAPHS, ids=NAMES.split())
@@ -139,3 +154,11 @@ def test_the_work_for_a_long_sequence_is_in_one_walk() -> None:
         len(Graph(tg.tape(last(tg.cells.LSTM(3, 4, rng=0), n)), (), 8).nodes) for n in (60, 240)
     ]
     assert sizes[0] == sizes[1]
+
+
+def test_results_in_the_middle_are_kept() -> None:
+    nodes = [n for n in tg.tape(loops.lstm(steps=60)) if n.primitive is not None]
+    middle = nodes[len(nodes) // 2]
+    assert Graph([nodes[-1]], (), 8).hidden
+    graph = Graph([middle, nodes[-1]], (), 8)
+    assert not graph.hidden and middle in graph.nodes

@@ -75,10 +75,8 @@ class Kinds:
     ) -> bool:
         """Whether the graph has found a step to be the same as that before, with all that is in it."""
         framed = self.graph.framed
-        return (
-            Moment(lane, step) in self.graph.alike
-            and len(before) == len(nodes)
-            and all(n in framed for n in itertools.chain(before, nodes))
+        return Moment(lane, step) in self.graph.alike and all(
+            n in framed for n in itertools.chain(before, nodes)
         )
 
     def _add_hidden(self) -> None:
