@@ -19,7 +19,7 @@ from tinygrad_rnn.drawing import Drawing, DrawingError, draw, picture
 from tinygrad_rnn.drawing.curves import Axis
 from tinygrad_rnn.drawing.fold import Kinds
 from tinygrad_rnn.drawing.graph import Graph
-from tinygrad_rnn.drawing.measures import measure
+from tinygrad_rnn.drawing.measures import Gradients
 
 sys.path.append(str(Path(__file__).parents[1] / "docs" / "gallery"))
 
@@ -108,7 +108,7 @@ def test_a_folded_cell_has_a_delay_for_its_states() -> None:
 def test_the_heat_of_a_cell_is_the_norm_of_all_its_states_together() -> None:
     loss = (tg.unroll(tg.cells.LSTM(3, 4, rng=0), sequence(5))[0][-1] ** 2).mean()
     graph = Graph(tg.tape(loss))
-    norms = measure(tg.tape(loss), graph, Kinds(graph)).norms
+    norms = Gradients(tg.tape(loss), graph, Kinds(graph)).norms
     drawing = draw(loss, heat="grad", detail="cell")
     for b in drawing._sketch.boxes:
         if b.cell:
@@ -205,7 +205,7 @@ def test_levels_are_tried_without_the_middle_of_a_long_sequence(
     monkeypatch.setattr(picture, "sketch_graph", counted)
     loss = lstm(300)
     drawing = draw(loss, heat="grad")
-    assert len([n for n in seen if n > 400]) == 1 and len(seen) > 2
+    assert max(seen) < 700 and len(seen) > 2
     (gap,) = [b for b in drawing._sketch.boxes if b.run and b.framed]
     assert len(gap.hides) + sum(b.cell for b in drawing._sketch.boxes) == 300
 
@@ -281,7 +281,7 @@ def test_a_curve_is_broken_where_there_is_nothing_to_draw() -> None:
 def test_the_decay_over_hidden_steps_is_a_curve_in_the_picture(detail: str) -> None:
     loss = (tg.unroll(tg.cells.Elman(3, 4, rng=0), sequence(60))[0][-1] ** 2).mean()
     graph = Graph(tg.tape(loss))
-    (norms,) = measure(tg.tape(loss), graph, Kinds(graph)).norms.values()
+    (norms,) = Gradients(tg.tape(loss), graph, Kinds(graph)).norms.values()
     drawing = draw(loss, heat="grad", detail=detail, show=["t=0:2", "t=30", "t=-1"])
     curves = [f for f in drawing._layout.figures if f.curve]
     assert len(curves) == 2 and faults(drawing) == []

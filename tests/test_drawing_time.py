@@ -42,7 +42,7 @@ from tinygrad_rnn.drawing import Drawing, DrawingError
 from tinygrad_rnn.drawing.fold import Kinds
 from tinygrad_rnn.drawing.graph import Graph
 from tinygrad_rnn.drawing.key import SWATCH
-from tinygrad_rnn.drawing.measures import measure
+from tinygrad_rnn.drawing.measures import Gradients
 from tinygrad_rnn.drawing.scale import Scale
 from tinygrad_rnn.drawing.selection import shown_steps
 from tinygrad_rnn.drawing.sketch import sketch
@@ -230,7 +230,7 @@ def test_a_compiled_cell_shows_the_step_inside() -> None:
 def measured(loss: tg.Tensor) -> Any:
     tape = tg.tape(loss)
     graph = Graph(tape)
-    return measure(tape, graph, Kinds(graph))
+    return Gradients(tape, graph, Kinds(graph))
 
 
 def test_heat_is_the_norm_of_the_gradient_of_every_state() -> None:
@@ -244,7 +244,7 @@ def test_heat_is_the_norm_of_the_gradient_of_every_state() -> None:
 
     ys, _ = tg.unroll(cell, rng.normal(size=(7, 2, 3)).astype(np.float32), hook=keep)
     loss = (ys[-1] * rng.normal(size=(2, 4)).astype(np.float32)).sum() + (ys[3] ** 2).sum()
-    norms, _ = measured(loss)
+    norms = measured(loss).norms
     loss.backward()
     found = sorted(tuple(steps[t] for t in range(7)) for steps in norms.values())
     expected = sorted(
@@ -268,7 +268,7 @@ def test_the_ledger_is_what_each_step_adds_to_the_gradient_of_each_weight() -> N
     shared = [tg.tensor(v, requires_grad=True, name=n) for v, n in zip(values, "wub", strict=True)]
     # a copy for each step
     apart = [[tg.tensor(v, requires_grad=True) for v in values] for _ in range(5)]
-    _, shares = measured(run(lambda t: shared))
+    shares = measured(run(lambda t: shared)).shares
     run(lambda t: apart[t]).backward()
     by_name = {leaf.name: steps for leaf, steps in shares.items()}
     for k, name in enumerate("wub"):

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable, Container, Iterable
 from contextlib import ContextDecorator
 from contextvars import ContextVar
-from operator import attrgetter
+from operator import attrgetter, itemgetter
 from types import CodeType
 from typing import Any, NamedTuple
 
@@ -368,16 +368,17 @@ def reachable(
 
     The search does not go beyond `ends`, and only through nodes that need gradients unless `every`.
     """
-    seen: set[Node] = set()
-    stack = list(roots)
+    seen = set(roots)
+    found: list[Node] = []
+    stack = list(seen)
     while stack:
         node = stack.pop()
-        if node not in seen:
-            seen.add(node)
-            if node in ends:
-                continue
-            if every:
-                stack += [source for source in node.inputs if isinstance(source, Node)]
-            else:
-                stack += [source for source, _, _ in node.edges]
-    return sorted(seen, key=attrgetter("index"))
+        found.append(node)
+        if node in ends:
+            continue
+        for source in node.inputs if every else map(itemgetter(0), node.edges):
+            if source not in seen and isinstance(source, Node):
+                seen.add(source)
+                stack.append(source)
+    found.sort(key=attrgetter("index"))  # it is nearly in order, which is soon done
+    return found

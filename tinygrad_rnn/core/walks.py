@@ -121,7 +121,7 @@ def pull_back(
     paths = None if targets is None else _leading_to(ends, order)
     if paths is not None:
         order = [node for node in order if node in paths]
-    gradients, rule_gives, results = _Gradients(), _gradient, {}
+    gradients, rule_gives, results = Gradients(), _gradient, {}
     if (watch := context().watch) is not None:
         gradients, rule_gives = watch.backward(gradients, rule_gives, roots)
 
@@ -156,7 +156,7 @@ def pull_back(
     return results
 
 
-class _Gradients(dict[Node, Any]):
+class Gradients(dict[Node, Any]):
     """The gradient that each node has collected so far.
 
     A first gradient is taken as it is: it may be an array that somebody else holds. The sum with a

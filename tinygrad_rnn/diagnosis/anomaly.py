@@ -176,7 +176,7 @@ class Watch:
 class _Backward:
     """The gradients of one walk back, looked at.
 
-    It stands in place of the `_Gradients` of the walk, and `gradient` in place of what calls a
+    It stands in place of the `Gradients` of the walk, and `gradient` in place of what calls a
     rule.
     """
 
@@ -189,12 +189,12 @@ class _Backward:
         self.readers: dict[Node, list[Node]] = {}  # from which nodes a gradient came
 
     def add(self, node: Node, gradient: Any) -> None:
-        """See `_Gradients.add`."""
+        """See `Gradients.add`."""
         with setting(watch=None):
             self.gradients.add(node, gradient)
 
     def add_part(self, node: Node, g: Any, add_into: Any) -> None:
-        """See `_Gradients.add_part`."""
+        """See `Gradients.add_part`."""
         source = node.edges[0][0]
         self.readers.setdefault(source, []).append(node)
         if not _finite(g):

@@ -52,7 +52,7 @@ def gradient_flow(loss: Tensor, cell: Module | None = None) -> GradientFlow:
     ----------
     loss : Tensor
         One number, computed by time steps: by `unroll`, by layers of `nn`, plain or compiled, or by
-        a loop of one's own with `at_step`.
+        a loop of one's own, whose steps are the same or made in `at_step`.
     cell : Module, optional
         The cell or the whole model: its parameters are called by their names there, and those that
         get no gradient are found.

@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from ..core.tape import Node
-from ..ops.source import spot_of, variables
+from ..ops.repeats import marks_of
+from ..ops.source import Places, variables
 from ..recurrent.moments import Lane, Moment, Runs
 
 Key = tuple[Any, ...]  # an operation, its place in the source, which one of several it is
@@ -70,9 +71,8 @@ class Steps:
     """
 
     def __init__(self, nodes: Sequence[Node]) -> None:
-        self._places: dict[tuple[int, int], int] = {}
-        self._spots: dict[Any, int] = {}
-        made = Runs(nodes, self._place).moments(_Inputs())
+        self._place = Places()
+        made = Runs(nodes, self._place, marks_of(nodes, self._place)).moments(_Inputs())
         self.moments: dict[Node, Moment] = {
             n: moment
             for n, moment in made.items()
@@ -84,24 +84,13 @@ class Steps:
         self.reads: dict[Read, dict[int, Node]] = {}
         self.states = self._named(self._find())
 
-    def _place(self, n: Node) -> int:
-        """Return a number for the expression that made a node; it is the same in every step."""
-        code, offset, _ = n.origin
-        found = self._places.get((id(code), offset))
-        if found is None:
-            spot = spot_of(n)
-            key = (id(code), offset if spot is None else spot.range)
-            found = self._spots.setdefault(key, len(self._spots))
-            self._places[id(code), offset] = found
-        return found
-
     def _number(self) -> None:
         """Put the nodes into their steps, and number those of one expression in each step."""
         last: Moment | None = None
         # a leaf may be made before the steps; a step begins with an operation
         waiting: dict[Moment, list[Node]] = {}
         counts: dict[Moment, dict[Any, int]] = {}
-        kinds: dict[Any, tuple[int, int]] = {}
+        kinds: dict[Any, Key] = {}
         for n, moment in self.moments.items():
             if n.primitive is None and moment.step not in self.lanes.get(moment.lane, ()):
                 waiting.setdefault(moment, []).append(n)

@@ -40,6 +40,12 @@ def takes_part(node: Node) -> bool:
     return found is not None and len(found.inputs) == 1 and [*found.defaults] == ["index"]
 
 
+def index_of(node: Node) -> Any:
+    """Return the parameter `index` of a node; of a tuple with one element, the element."""
+    index = node.params.get("index")
+    return index[0] if isinstance(index, tuple) and len(index) == 1 else index
+
+
 def joins(node: Node) -> bool:
     """Whether an operation puts several arrays side by side, along a new axis or an old one."""
     found = node.primitive
@@ -79,12 +85,6 @@ def moves(node: Node) -> bool:
     if node.primitive is None or node.primitive.scalar is not None or is_result(node):
         return False
     return bool(facts.view or facts.pieces or facts.moves)
-
-
-def index_of(n: Node) -> Any:
-    """Return the parameter `index` of a node; of a tuple with one element, the element."""
-    index = n.params.get("index")
-    return index[0] if isinstance(index, tuple) and len(index) == 1 else index
 
 
 def element_of(n: Node) -> int | None:

@@ -21,7 +21,7 @@ from .style import SMALL
 from .survey import Survey
 from .svg import READABLE, pixels
 
-FEWEST = 3  # time steps that are drawn though they do not fit
+FEWEST = 2  # time steps that are drawn though they do not fit
 NARROWEST = 50.0  # points from one step to the next, at the least, if time runs to the right
 
 Made = tuple[Sketch, Layout]
@@ -44,9 +44,14 @@ def fitting_either_way(
     tried: list[Made] = []
     for way in ways:
         tried.append(fitting(survey, request, detail, width, way == "LR", partial(make, way)))
-        if _fits(tried[-1], width):
+        if fits(tried[-1], width):
             break
     return min(tried, key=lambda made: pixels(made[1], width))
+
+
+def ends_for(request: Request) -> int:
+    """Return how many steps at each end are enough to draw what is asked for."""
+    return max(FEW, request.steps or 0)
 
 
 def fitting(
@@ -80,9 +85,7 @@ def fitting(
         return make(graph, request._replace(detail=detail))
     if not graph.framed:
         return make(graph, request)
-    ends = (
-        graph if request.show is not None else survey.without_middle(max(FEW, request.steps or 0))
-    )
+    ends = graph if request.show is not None else survey.without_middle(ends_for(request))
     crowded = False
     if request.show is not None and along:
         shown = max(len(shown_steps(request.show, sorted(c))) for c in survey.counts.values())
@@ -90,7 +93,7 @@ def fitting(
     made: Made | None = None
     for tried in _requests(request, survey, crowded):
         try:
-            if ends is not graph and not _fits(make(ends, tried), width):
+            if ends is not graph and not fits(make(ends, tried), width):
                 continue
             made = make(graph, tried)
             if tried.detail == Detail.GATE and _one_each(made[0]):
@@ -99,7 +102,7 @@ def fitting(
             if tried.detail != Detail.CELL:
                 raise
             return made or make(graph, request)
-        if _fits(made, width):
+        if fits(made, width):
             return made
     return made or make(graph, tried)
 
@@ -110,7 +113,8 @@ def _one_each(sketch: Sketch) -> bool:
     return len(set(steps)) == len(steps)
 
 
-def _fits(made: Made, width: int) -> bool:
+def fits(made: Made, width: int) -> bool:
+    """Return whether the letters of a picture can be read at a width."""
     return pixels(made[1], width) <= width
 
 

@@ -10,10 +10,11 @@ is the initial one.
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 from typing import Any
 
 from ..core.tape import Leaf, Node
-from ..recurrent.moments import Lane
+from ..recurrent.moments import Lane, Moment
 from .facts import index_of, joins
 from .graph import Graph
 
@@ -29,7 +30,7 @@ class Kinds:
     Attributes
     ----------
     steps : dict of Lane to dict of int to list of Node
-        The operations of each step.
+        The operations of each step, but for those that the graph has left out.
     number : dict of Node to int
         The place of a node in its step.
     beyond : set of Node
@@ -59,12 +60,38 @@ class Kinds:
         self._moving: dict[tuple[Lane, int], bool] = {}
         known: dict[Any, int] = {}
         for lane, steps in self.steps.items():
-            self.kind[lane] = {
-                step: known.setdefault(
-                    (lane, *(self.describe(n, lane, step) for n in nodes)), len(known)
-                )
-                for step, nodes in steps.items()
-            }
+            kinds = self.kind[lane] = {}
+            before: list[Node] = []
+            kind = -1
+            for step, nodes in steps.items():
+                if not self._is_as_before(lane, step, before, nodes):
+                    found = (lane, *(self.describe(n, lane, step) for n in nodes))
+                    kind = known.setdefault(found, len(known))
+                kinds[step], before = kind, nodes
+        self._add_hidden()
+
+    def _is_as_before(
+        self, lane: Lane, step: int, before: Sequence[Node], nodes: Sequence[Node]
+    ) -> bool:
+        """Whether the graph has found a step to be the same as that before, with all that is in it."""
+        framed = self.graph.framed
+        return Moment(lane, step) in self.graph.alike and all(
+            n in framed for n in itertools.chain(before, nodes)
+        )
+
+    def _add_hidden(self) -> None:
+        """Add the kinds, and what makes the states, of the steps that the graph has left out."""
+        graph = self.graph
+        for h in graph.hidden:
+            lane = graph.lane_of(h)
+            like, steps = h.like.step, h.steps
+            self.kind[lane].update(dict.fromkeys(steps, self.kind[lane][like]))
+            for (other, _), made in self.makers.items():
+                n = made.get(like)
+                if other == lane and n is not None:
+                    place = graph.whole.index(n, h.like.begin, h.like.end) - h.like.begin
+                    begins = (g.begin + place for g in h.groups)
+                    made.update(zip(steps, map(graph.whole.__getitem__, begins), strict=True))
 
     def _collect(self) -> None:
         """Number the operations of each step."""
@@ -218,7 +245,7 @@ class Kinds:
     def runs(self, lane: Lane) -> list[list[int]]:
         """Return the steps of a lane; those of one kind that follow each other are one list."""
         found: list[list[int]] = []
-        for step in sorted(self.steps[lane]):
+        for step in sorted(self.kind[lane]):
             if found and self.kind[lane][step] == self.kind[lane][found[-1][0]]:
                 found[-1].append(step)
             else:

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Collection, Sequence
+from bisect import bisect_right
+from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import cached_property
+from operator import itemgetter
 from typing import Any
 
 from ..core.primitive import Spec
 from ..core.tape import Leaf, Node, reachable
 from ..core.trace import Program
-from ..ops.source import spot_of
-from ..recurrent.moments import Moment, moments_of
+from ..ops.repeats import marks_of
+from ..ops.source import Places
+from ..recurrent.moments import Lane, Moment, moments_of
 from .backprop import Backprop
 from .facts import element_of, stacks
+from .shorten import Hidden, shortened
 
 
 class Graph:
@@ -27,23 +32,35 @@ class Graph:
     x : Tape, Program, sequence of Node or Backprop
     given : collection of Node
         What is drawn as an input though it was computed: the first state that a cell was given.
+    ends : int, optional
+        Of steps that follow each other and are the same keep so many at each end, and leave out
+        those between them, where there are many.
 
     Attributes
     ----------
     nodes : list of Node
+    whole : sequence of Node
+        The same with what was left out.
+    hidden : list of Hidden
+        The steps that were left out.
+    alike : set of Moment
+        Steps that are known to be the same as the one before.
     roots : set of Node
         The results.
     inputs : dict of Node to list of Node
-        What is drawn before each.
+        What is drawn before each, be it left out or not.
     moments : dict of Node to Moment or None
         The lane and the step of each; None outside of time.
     framed : set of Node
         Those that were made in a step, and do not just stand next to it.
+    place : Places
+        The expression in the source that made a node.
     back : Backprop or None
         The backward that was recorded to be drawn.
     """
 
-    def __init__(self, x: Any, given: Collection[Node] = ()) -> None:
+    def __init__(self, x: Any, given: Collection[Node] = (), ends: int | None = None) -> None:
+        self._made_of = x, given
         self.given: Collection[Node] = set(given)
         self.back = x if isinstance(x, Backprop) else None
         x = x if self.back is None else self.back.roots
@@ -56,8 +73,12 @@ class Graph:
             self.roots, nodes = set(x), reachable(x, every=True)
         else:
             self.roots, nodes = {x.root}, x.nodes
-        self._places: dict[tuple[int, int], Any] = {}
-        self._codes: dict[int, int] = {}
+        self.place = Places()
+        marks = marks_of(nodes, self.place)
+        self.whole, self.hidden = nodes, list[Hidden]()
+        alike: Sequence[Node] = ()
+        if ends is not None:
+            nodes, self.hidden, alike = shortened(nodes, self.roots, marks, ends)
         literals = {
             n for n in nodes if n.primitive is None and n not in self.roots and self.is_literal(n)
         }
@@ -75,9 +96,14 @@ class Graph:
             self._unstack_gradients(self.back)
         derived = {} if self.back is None else self.back.derived(self.inputs)
         self.moments, self.framed = moments_of(
-            self.nodes, self.inputs, self.is_leaf, self.place, derived
+            self.nodes, self.inputs, self.is_leaf, self.place, marks, derived
         )
         self._take_in()
+        self.alike = {self.moments[n] for n in alike}
+
+    def unabridged(self) -> Graph:
+        """Return the graph with all that was left out."""
+        return Graph(*self._made_of)
 
     def restricted(self, wanted: Callable[[Moment | None], bool]) -> Graph:
         """Return the same graph with the nodes of these moments alone."""
@@ -115,22 +141,43 @@ class Graph:
         moment = self.moments[n]
         return moment is not None and moment.lane.backward
 
-    def place(self, n: Node) -> Any:
-        """Return the expression in the source that made a node; it is the same in every step.
-
-        The offset in a node's origin is not: the interpreter replaces instructions by faster ones
-        while it runs.
-        """
-        code, offset, _ = n.origin
-        found = self._places.get((id(code), offset))
-        if found is None:
-            number = self._codes.setdefault(id(code), len(self._codes))
-            spot = spot_of(n)
-            found = self._places[id(code), offset] = (
-                number,
-                offset if spot is None else spot.range,
-            )
+    @cached_property
+    def every_moment(self) -> Mapping[Node, Moment | None]:
+        """The moments also of what was left out."""
+        found = dict(self.moments)
+        for h in self.hidden:
+            like = self.lane_of(h)
+            for g in h.groups:
+                moment = Moment(like, g.step)
+                found.update(dict.fromkeys(self.whole[g.begin : g.end], moment))
         return found
+
+    def like(self, n: Node) -> Node:
+        """Return a node, or of one that was left out the same in a step that is there."""
+        if n in self.moments or not self.hidden:
+            return n
+        begins, first = self._begins
+        k = bisect_right(begins, n.index) - 1
+        return first[k].get(n.index - begins[k], n) if k >= 0 else n
+
+    @cached_property
+    def _begins(self) -> tuple[list[int], list[dict[int, Node]]]:
+        """Where the steps begin that were left out, and the nodes of the one like each of them."""
+        whole, found = self.whole, []
+        for h in self.hidden:
+            first = whole[h.like.begin].index
+            like = {n.index - first: n for n in whole[h.like.begin : h.like.end]}
+            found += [(whole[g.begin].index, like) for g in h.groups]
+        found.sort(key=itemgetter(0))
+        return [begin for begin, _ in found], [like for _, like in found]
+
+    def lane_of(self, h: Hidden) -> Lane:
+        """Return the lane of steps that were left out."""
+        moment = next(
+            self.moments[n] for n in self.whole[h.like.begin : h.like.end] if n in self.framed
+        )
+        assert moment is not None
+        return moment.lane
 
     def step(self, n: Node) -> int | None:
         """Return the time step to which it belongs."""

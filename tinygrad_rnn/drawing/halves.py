@@ -13,6 +13,7 @@ import numpy as np
 
 from ..core.primitive import Array
 from ..core.tape import reachable
+from ..palette import LIGHT
 from ..recurrent.ledger import reverse, values
 from .boxes import Half, Sketch
 from .labels import short
@@ -20,8 +21,8 @@ from .measures import Measured
 from .overlays import Overlay, value_said
 
 ROWS, COLUMNS = 6, 12  # of a map, at most
-TONES = ("#b35806", "#f5f6f7", "#2166ac")  # the least, zero, and the greatest
-ODD = "#1f2328"  # no number, or no finite one
+TONES = LIGHT.signs  # the least, zero, and the greatest
+ODD = LIGHT.text  # no number, or no finite one
 BARS = "\N{DOUBLE VERTICAL LINE}"  # of a norm
 EMPTY = Half("\N{EN DASH}")  # there is no gradient
 NOTE = "In each box: its value | the gradient of the result by it; of arrays the norm."

@@ -6,6 +6,7 @@ The reverse walk is made on the side (`ledger.reverse`): it runs no hook, frees 
 
 from __future__ import annotations
 
+import math
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -14,7 +15,7 @@ import numpy as np
 from ..core.tape import Freed, Leaf, Node
 from ..ops.table import Tape
 from ..recurrent.footprint import new_bytes, owner
-from ..recurrent.ledger import first_released, reverse
+from ..recurrent.ledger import first_released, gradients_at, reverse
 from ..recurrent.moments import Lane
 from .errors import DrawingError
 from .fold import Key, Kinds
@@ -25,19 +26,60 @@ from .survey import Survey
 State = tuple[Lane, Key]
 
 
-class Gradients(NamedTuple):
-    """What the reverse walk passes by.
+class Gradients:
+    """What reverse walks from the root of a tape pass by, each when it is asked for."""
 
-    Attributes
-    ----------
-    norms : dict of (Lane, key) to dict of int to float or None
-        For each state, the norm of its gradient in each step; None if none arrives there.
-    shares : dict of Leaf to dict of int to float
-        For each leaf, the norm of what each step adds to its gradient.
-    """
+    def __init__(self, tape: Tape, graph: Graph, kinds: Kinds) -> None:
+        self._tape, self._graph, self._kinds = tape, graph, kinds
+        self._seed = np.ones(tape.root.shape, tape.root.dtype)
 
-    norms: dict[State, dict[int, Number]]
-    shares: dict[Leaf, dict[int, float]]
+    @cached_property
+    def norms(self) -> dict[State, dict[int, Number]]:
+        """The norm of the gradient of each state in each step; None if none arrives there."""
+        wanted: dict[Node, tuple[State, int]] = {}
+        norms: dict[State, dict[int, Number]] = {}
+        for state, made in self._kinds.makers.items():
+            if any(map(self._graph.of_backward, made.values())):
+                continue
+            wanted.update((n, (state, step)) for step, n in made.items())
+        for state, step in wanted.values():
+            norms.setdefault(state, {})[step] = None
+        with np.errstate(all="ignore"):
+            for n, gradient in gradients_at(self._tape, self._seed, wanted):
+                state, step = wanted[n]
+                norms[state][step] = _norm(gradient)
+        return norms
+
+    @cached_property
+    def shares(self) -> dict[Leaf, dict[int, float]]:
+        """For each leaf, the norm of what each step adds to its gradient."""
+        moments = self._graph.every_moment
+        shares: dict[Leaf, dict[int, float]] = {}
+        # what the step that the walk is in has added so far
+        adding: dict[Leaf, tuple[int, Any]] = {}
+
+        def close(leaf: Leaf) -> None:
+            step, total = adding.pop(leaf)
+            shares.setdefault(leaf, {})[step] = _norm(total)
+
+        with np.errstate(all="ignore"):
+            for visit in reverse(self._tape, self._seed):
+                here = moments.get(visit.node)
+                if here is None:
+                    continue
+                for share in visit.shares:
+                    leaf = share.source
+                    if not isinstance(leaf, Leaf):
+                        continue
+                    if leaf in adding and adding[leaf][0] == here.step:
+                        adding[leaf] = (here.step, adding[leaf][1] + share.share)
+                    else:
+                        if leaf in adding:
+                            close(leaf)
+                        adding[leaf] = (here.step, share.share)
+            for leaf in list(adding):
+                close(leaf)
+        return shares
 
 
 class Memory(NamedTuple):
@@ -92,7 +134,7 @@ class Measured:
     @cached_property
     def gradients(self) -> Gradients:
         """What the reverse walk passes by."""
-        return measure(self.tape, self.graph, self.kinds)
+        return Gradients(self.tape, self.graph, self.kinds)
 
 
 def check_walkable(tape: Tape, what: str) -> None:
@@ -105,72 +147,33 @@ def check_walkable(tape: Tape, what: str) -> None:
         )
 
 
-def measure(tape: Tape, graph: Graph, kinds: Kinds) -> Gradients:
-    """Walk back from the root of a tape, and measure what arrives at states and at leaves."""
-    wanted: dict[Node, tuple[State, int]] = {}
-    norms: dict[State, dict[int, Number]] = {}
-    for state, made in kinds.makers.items():
-        if any(map(graph.of_backward, made.values())):
-            continue
-        wanted.update((n, (state, step)) for step, n in made.items())
-    for state, step in wanted.values():
-        norms.setdefault(state, {})[step] = None
-    shares: dict[Leaf, dict[int, float]] = {}
-    # what the step that the walk is in has added so far
-    adding: dict[Leaf, tuple[int, Any]] = {}
-
-    def close(leaf: Leaf) -> None:
-        step, total = adding.pop(leaf)
-        shares.setdefault(leaf, {})[step] = _norm(total)
-
-    with np.errstate(all="ignore"):
-        for visit in reverse(tape, np.ones(tape.root.shape, tape.root.dtype)):
-            if visit.node in wanted:
-                state, step = wanted[visit.node]
-                norms[state][step] = _norm(visit.gradient)
-            here = graph.moments.get(visit.node)
-            if here is None:
-                continue
-            for share in visit.shares:
-                leaf = share.source
-                if not isinstance(leaf, Leaf):
-                    continue
-                if leaf in adding and adding[leaf][0] == here.step:
-                    adding[leaf] = (here.step, adding[leaf][1] + share.share)
-                else:
-                    if leaf in adding:
-                        close(leaf)
-                    adding[leaf] = (here.step, share.share)
-        for leaf in list(adding):
-            close(leaf)
-    return Gradients(norms, shares)
-
-
 def _norm(array: Any) -> float:
     """Return the Euclidean norm, computed in double precision."""
-    return float(np.sqrt(np.sum(np.square(np.asarray(array, np.float64)))))
+    flat = np.asarray(array, np.float64).ravel()
+    return math.sqrt(flat @ flat)
 
 
 def measure_memory(graph: Graph) -> Memory:
     """Count the bytes of the arrays that nodes saved, each once and without those of leaves."""
     seen = {
         id(owner(n.value))
-        for n in graph.nodes
+        for n in graph.whole
         if isinstance(n, Leaf) and isinstance(n.value, np.ndarray)
     }
     own: dict[Lane, dict[int, float]] = {}
     total: dict[Lane, dict[int, float]] = {}
     freed, peak = False, 0
-    for n in graph.nodes:
-        if n.primitive is None:
+    moments = graph.every_moment
+    for n in graph.whole:
+        if n.primitive is None or n not in moments:
             continue
         if type(n.saved) is Freed:
             freed = True
             continue
         size = new_bytes(n.saved, seen)
         peak += size
-        moment = graph.moments[n]
-        if n in graph.framed and moment is not None:
+        moment = moments[n] if n in graph.framed or n not in graph.moments else None
+        if moment is not None:
             steps = own.setdefault(moment.lane, {})
             steps[moment.step] = steps.get(moment.step, 0) + size
             total.setdefault(moment.lane, {})[moment.step] = peak

@@ -24,7 +24,7 @@ from .labels import short
 from .measures import Measured, State
 from .scale import Number, Scale, figure, together
 
-CURVED = 170.0  # width of what stands for hidden steps over a curve
+CURVED = 160.0  # width of what stands for hidden steps over a curve
 BARS = 40  # at most so many in the chart of a weight
 CLAIM = "‖∂L/∂state‖"  # "state" is replaced by the name of the state
 WRONG_HEAT = "draw: heat is 'grad', a mapping from step to number, or a number for each step; found"
@@ -77,22 +77,23 @@ class GradientHeat(Overlay):
 
     def _colour_cells(self, sketch: Sketch, measured: Measured, scale: Scale) -> None:
         """Colour the boxes of whole steps by the gradients of all their states together."""
-        norms: dict[Lane, dict[int, list[Number]]] = {}
-        for (lane, _), steps in measured.gradients.norms.items():
-            for step, v in steps.items():
-                norms.setdefault(lane, {}).setdefault(step, []).append(v)
+        norms = measured.gradients.norms
         for box in sketch.boxes:
             if box.cell and box.moment is not None and not box.recorded_by_backward:
-                found = norms.get(box.moment.lane, {}).get(box.moment.step, [])
+                lane, step = box.moment
+                found = [
+                    steps[step] for (of, _), steps in norms.items() if of == lane and step in steps
+                ]
                 _fill(box, together(found), scale, CLAIM)
 
     def _colour(self, sketch: Sketch, measured: Measured, state: State, scale: Scale) -> str:
         """Colour the boxes of one state; return what its figures are."""
         steps = measured.gradients.norms[state]
         title = CLAIM.replace("state", sketch.states.get(state) or "state")
-        for step, n in measured.kinds.makers[state].items():
-            box = sketch.of.get(n)
-            if box is not None and not box.cell and step in steps:
+        makers = measured.kinds.makers[state]
+        for n, box in sketch.of.items():
+            step = box.step
+            if step is not None and makers.get(step) is n and not box.cell and step in steps:
                 _fill(box, steps[step], scale, title)
         return title
 
@@ -106,7 +107,7 @@ def _fill(box: Box, v: Number, scale: Scale, title: str) -> None:
 
 def _without_states(measured: Measured) -> str:
     """Say why there are no states."""
-    count = len({m.step for m in measured.graph.moments.values() if m is not None})
+    count = len({m.step for m in measured.graph.every_moment.values() if m is not None})
     if count == 0:
         return "it has no time steps"
     if count == 1:
@@ -125,8 +126,8 @@ class GivenHeat(Overlay):
     def lay(self, sketch: Sketch, measured: Measured) -> None:
         """Add a row of the figures under the time axis."""
         kinds = measured.kinds
-        lanes = [lane for lane in kinds.steps if not lane.backward]
-        numbers = self._numbers(sorted({s for lane in lanes for s in kinds.steps[lane]}))
+        lanes = [lane for lane in kinds.kind if not lane.backward]
+        numbers = self._numbers(sorted({s for lane in lanes for s in kinds.kind[lane]}))
         scale = Scale(numbers.values())
         lane = lanes[0] if lanes else None
         sketch.strips.append(_strip(sketch, self.name, lane, numbers, scale.joint_cell, scale.cell))

@@ -19,7 +19,7 @@ from .detail import Detail
 from .dot import dot_source
 from .errors import DrawingError
 from .film import Film
-from .fitting import fitting_either_way
+from .fitting import Made, ends_for, fitting_either_way
 from .graph import Graph
 from .layout import Layout, place
 from .measures import Measured, check_walkable
@@ -395,20 +395,17 @@ def draw(
     finest = Detail.GATE if backward else Detail.OP
     request = Request(steps, limit, show, fold, finest, weights=ledger)
     with without_collection():
-        what: Any = found.what
-        if tape is not None:
-            if walks:
-                check_walkable(tape, walks[0])
-            tape = opened(tape, measured=measured)
-            what = Backprop(tape) if backward else tape
-        elif isinstance(what, list):
-            what = opened_all(what)
-        graph = Graph(what, found.given)
+        if tape is not None and walks:
+            check_walkable(tape, walks[0])
+        what = _in_steps(found.what, measured)
+        tape = what if tape is not None else None
+        ends = None if backward or show is not None else ends_for(request)
+        graph = Graph(Backprop(what) if backward else what, found.given, ends)
         survey = Survey(graph)
         numbers = Measured(survey, tape)
         name = found.name if title is None else title
 
-        def made(way: str, graph: Graph, request: Request) -> tuple[Sketch, Layout]:
+        def made(way: str, graph: Graph, request: Request) -> Made:
             sketch = sketch_graph(graph, request, name, survey)
             for overlay in overlays:
                 overlay.lay(sketch, numbers)
@@ -417,6 +414,13 @@ def draw(
         wanted = Detail(detail) if detail else finest if fold or values else None
         sketch, layout = fitting_either_way(survey, request, wanted, width, direction, made)
         return Drawing(sketch, layout, theme=theme, timeout=timeout, width=width)
+
+
+def _in_steps(what: Any, measured: bool) -> Any:
+    """Return what is drawn, with what ran compiled opened."""
+    if isinstance(what, Tape):
+        return opened(what, measured=measured)
+    return opened_all(what) if isinstance(what, list) else what
 
 
 def _check_detail(detail: str | None, width: int) -> None:

@@ -58,6 +58,8 @@ def sketch_graph(
     if request.detail == Detail.CELL:
         drawn = len({graph.moments[n] if n in graph.framed else n for n in kept})
     if drawn > most:
+        if graph.hidden:
+            return sketch_graph(graph.unabridged(), request, title)
         kept, visible = graph.nodes, nearest(graph, request.limit)
         note = (
             f"{len(kept) - len(visible):,} of {len(kept):,} nodes are not drawn, "
@@ -199,6 +201,14 @@ class _Builder:
                 self.boxes[key] = Box("", "not drawn", Family.GAP, moment, n in graph.framed)
                 self.boxes[key].key = ("gap", key != FAR)
             missing[key] += 1
+        for h in graph.hidden:
+            lane, steps = graph.lane_of(h), h.steps
+            if Moment(lane, steps[0]) in self.drawn:  # as part of a folded step
+                continue
+            key = _Hidden(lane, runs[lane][steps[0]], True)  # there is no drawn step among them
+            hidden[key].update(steps)
+            assert self.kinds is not None
+            missing[key] += len(steps) * len(self.kinds.steps[lane][h.like.step])
         for key, number in missing.items():
             self._describe_gap(key, sorted(hidden.get(key, ())), number)
 
@@ -290,7 +300,7 @@ class _Builder:
         runs: dict[Lane, dict[int, int]] = {}
         for lane, found in self.groups.items():
             shown = {s for g in found for s in g}
-            every = sorted({*shown, *(self.kinds.steps[lane] if self.kinds else ())})
+            every = sorted({*shown, *(self.kinds.kind[lane] if self.kinds else ())})
             runs[lane], number = {}, 0
             for before, step in zip([None, *every], every, strict=False):
                 number += before in shown
@@ -362,16 +372,18 @@ class _Builder:
         returning: Ends = {}
         graph, stands, boxes = self.graph, self.stands, self.boxes
         beyond = self.kinds.beyond if self.kinds is not None else set()
+        times = {} if self.folded else self._times()
         for n, key in stands.items():
             head = boxes[key]
             head.needs = head.needs or n.requires_grad
-            for k, i in enumerate(graph.inputs[n]):
-                if i not in stands or (
-                    stands[i] == key and not (isinstance(key, Node) and self._leaves_box(key, i, n))
+            for k, i in enumerate(map(graph.like, graph.inputs[n])):
+                before = stands.get(i)
+                if before is None or (
+                    before == key and not (isinstance(key, Node) and self._leaves_box(key, i, n))
                 ):
                     continue
                 k = self._place(n, k)
-                tail = boxes[stands[i]]
+                tail = boxes[before]
                 through = (
                     self.folded
                     and n not in beyond
@@ -381,10 +393,17 @@ class _Builder:
                 )
                 found = (returning if through else ends).setdefault((tail, head), [])
                 if not self.folded or k not in found:
-                    found.append(k)
+                    found += [k] * times.get(n, 1)
         wiring = Wiring(boxes, ends, returning)
         wiring.find_roles()
         wiring.make_ports()
         if self.folded:
             wiring.make_delays()
         return wiring
+
+    def _times(self) -> dict[Node, int]:
+        """Return how often edges to operations count: those of steps that stand for some left out."""
+        whole = self.graph.whole
+        return {
+            n: 1 + len(h.steps) for h in self.graph.hidden for n in whole[h.like.begin : h.like.end]
+        }

@@ -34,12 +34,15 @@ class Survey:
         for moment, number in moments.items():
             if moment is not None:
                 found.setdefault(moment.lane, Counter())[moment.step] = number
+        for h in self.graph.hidden:
+            steps = found[self.graph.lane_of(h)]
+            steps.update(dict.fromkeys(h.steps, steps[h.like.step]))
         return found
 
     @cached_property
     def outside(self) -> int:
         """The number of nodes outside of time."""
-        return len(self.graph.nodes) - sum(sum(c.values()) for c in self.counts.values())
+        return sum(self.graph.moments[n] is None for n in self.graph.nodes)
 
     def without_middle(self, ends: int) -> Graph:
         """Return the graph without the steps that are far from both ends and from the results.

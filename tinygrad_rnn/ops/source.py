@@ -22,7 +22,7 @@ import numpy as np
 from ..core.tape import Derived, Leaf, Node
 from .facts import facts_of
 from .helpers import names_of_returned
-from .syntax import STARRED, Range, expressions_at, targets
+from .syntax import STARRED, Range, expressions_at, loops, targets
 
 ELEMENT = 16  # characters of an element of a variable at most, such as xs[t]
 
@@ -62,6 +62,40 @@ def spot_of(node: Node) -> Spot | None:
 @functools.lru_cache(maxsize=1024)
 def _positions(code: CodeType) -> list[tuple[int | None, ...]]:
     return list(code.co_positions())
+
+
+class Places:
+    """Where operations stand in the source, in a form that can be compared and costs little.
+
+    The offset in a node's origin is not the same in every step: the interpreter replaces
+    instructions by faster ones while it runs. The expression is.
+    """
+
+    def __init__(self) -> None:
+        self._found: dict[tuple[int, int], tuple[int, Any]] = {}
+        self._codes: dict[int, int] = {}
+
+    def __call__(self, n: Node) -> tuple[int, Any]:
+        """Return the number of the code that made a node, and the expression there."""
+        code, offset, _ = n.origin
+        found = self._found.get((id(code), offset))
+        if found is None:
+            number = self._codes.setdefault(id(code), len(self._codes))
+            spot = spot_of(n)
+            found = number, offset if spot is None else spot.range
+            self._found[id(code), offset] = found
+        return found
+
+    def order(self, n: Node) -> tuple[int, int]:
+        """Return a place in the file: the code of a statement runs in the order of these.
+
+        An operation is computed where its expression ends; what a loop takes is computed before it.
+        """
+        spot = spot_of(n)
+        if spot is None:
+            return (0, n.origin[1])
+        first, last, start, end = spot.range
+        return (first, start) if spot.range in loops(spot.path) else (last, end)
 
 
 def variables(nodes: Sequence[Node]) -> dict[Node, str]:
@@ -285,6 +319,18 @@ def _spelled(part: ast.expr) -> str:
     named = isinstance(part, ast.Subscript) and isinstance(part.value, ast.Name)
     text = ast.unparse(part) if named else ""
     return text if len(text) <= ELEMENT else ""
+
+
+def repeats(node: Node) -> bool:
+    """Whether the source has a node inside of a loop, so that its line is run once for each step."""
+    spot = spot_of(node)
+    if spot is None:
+        return False
+    first, last, start, stop = spot.range
+    return any(
+        (begin, left) <= (first, start) and (last, stop) <= (end, right)
+        for begin, end, left, right in loops(spot.path)
+    )
 
 
 def expressions(nodes: Sequence[Node]) -> set[Node]:

@@ -71,6 +71,14 @@ def expressions_at(path: str) -> dict[Range, ast.expr]:
 
 
 @functools.lru_cache(maxsize=256)
+def loops(path: str) -> list[Range]:
+    """Return where the loops of a file stand."""
+    tree = syntax(path)
+    kinds = ast.For | ast.While | ast.ListComp | ast.GeneratorExp
+    return [range_of(node) for node in ast.walk(tree) if isinstance(node, kinds)] if tree else []
+
+
+@functools.lru_cache(maxsize=256)
 def syntax(path: str) -> ast.Module | None:
     """Return the syntax tree of a file, or None if its source cannot be had."""
     text = "".join(linecache.getlines(path))

@@ -5,12 +5,13 @@ A tape as a table with the time step of each node, a traced program as text.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from ..core.errors import GraphError
 from ..core.tape import Node, reachable
 from ..core.trace import Program
+from .repeats import marks_of
 from .source import function_of, names_of
 
 
@@ -30,6 +31,9 @@ class Tape(Sequence[Node]):
 
     def __getitem__(self, index: Any) -> Any:
         return self.nodes[index]
+
+    def __iter__(self) -> Iterator[Node]:
+        return iter(self.nodes)
 
     def table(self, limit: int | None = 40) -> str:
         """Return the rows as text; of a tape longer than `limit`, the head and the last rows."""
@@ -65,25 +69,18 @@ class Tape(Sequence[Node]):
                 "line",
             )
         ]
+        marks = marks_of(self.nodes)
         for i in shown:
             node = self.nodes[i]
+            mark = marks.get(node, node.where.mark)
             inputs = [f"%{number[n]}" if isinstance(n, Node) else repr(n) for n in node.inputs]
             if backward:
                 inputs = [f"%{number[n]}" for n, _, _ in node.edges] or [".grad"]
-            step = "" if node.where.mark.step is None else str(node.where.mark.step)
+            step = "" if mark.step is None else str(mark.step)
             note = _reads(node) if backward else names.get(node) or function_of(node, names)
             shape = "x".join(map(str, node.shape)) or "scalar"
             rows.append(
-                (
-                    f"%{i}",
-                    step,
-                    node.where.mark.cell,
-                    node.op,
-                    " ".join(inputs),
-                    shape,
-                    note,
-                    str(node.where),
-                )
+                (f"%{i}", step, mark.cell, node.op, " ".join(inputs), shape, note, str(node.where))
             )
         used = [k for k in range(len(rows[0])) if any(row[k] for row in rows[1:])]
         lines = columns([[row[k] for k in used] for row in rows])

@@ -1,8 +1,9 @@
 """When a node was made: in which run of which cell, and in which of its time steps.
 
-The mark on a node (`core.tape.Mark`) says the cell, the layer and the step. That is not enough to
-draw it: a cell may have been run twice over the same steps, and a backward that was recorded marks
-its nodes as the forward did. Here they are told apart.
+The mark on a node (`core.tape.Mark`) says the cell, the layer and the step; in a loop of the user's
+own it is found (`ops.repeats`). That is not enough to draw it: a cell may have been run twice over
+the same steps, and a backward that was recorded marks its nodes as the forward did. Here they are
+told apart.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from ..core.tape import Mark, Node
+from ..ops.source import Places
 
 NEW = 0.3  # of the operations of a backward, more than this part does not occur in its forward
 
@@ -63,7 +65,8 @@ def moments_of(
     nodes: Sequence[Node],
     inputs: Inputs,
     is_leaf: Callable[[Node], bool],
-    place: Callable[[Node], Any],
+    place: Places,
+    marks: Mapping[Node, Mark],
     derived: Mapping[Node, Node],
 ) -> tuple[dict[Node, Moment | None], set[Node]]:
     """Find the moment to which each node belongs.
@@ -76,8 +79,9 @@ def moments_of(
         What is drawn before each.
     is_leaf : callable
         Whether nothing is drawn before a node.
-    place : callable
-        The expression in the source that made a node.
+    place : Places
+    marks : mapping of Node to Mark
+        Of what was made in loops of the user's own (`ops.repeats.marks_of`).
     derived : mapping of Node to Node
         What is known to be of a backward, and the forward node that it is there for: it belongs to
         the step of that node, in the backward of the same run. Other backwards are found out.
@@ -89,7 +93,7 @@ def moments_of(
     framed : set of Node
         The nodes that were made in their moment, and do not just stand next to it.
     """
-    own = Runs([n for n in nodes if n not in derived], place).moments(inputs)
+    own = Runs([n for n in nodes if n not in derived], place, marks).moments(inputs)
     for n, forward in derived.items():
         moment = None if is_leaf(n) else own.get(forward)
         own[n] = moment and moment._replace(lane=moment.lane._replace(backward=True))
@@ -105,8 +109,8 @@ class Runs:
     the first at the same source lines is a backward, which takes over the lines of its forward.
     """
 
-    def __init__(self, nodes: Sequence[Node], place: Callable[[Node], Any]) -> None:
-        self.nodes, self.place = nodes, place
+    def __init__(self, nodes: Sequence[Node], place: Places, marks: Mapping[Node, Mark]) -> None:
+        self.nodes, self.place, self._marks = nodes, place, marks
         self.runs: dict[tuple[str, int | None], list[Steps]] = {}
         self._find()
 
@@ -120,7 +124,7 @@ class Runs:
         for n in self.nodes:
             if n.primitive is None:
                 continue
-            mark: Mark = n.origin[2]
+            mark: Mark = self._marks.get(n) or n.origin[2]
             if mark is last:
                 into.append(n)
                 continue
@@ -143,7 +147,7 @@ class Runs:
         own: dict[Node, Moment | None] = {}
         known: dict[Mark, Moment] = {}
         for n in self.nodes:
-            mark: Mark = n.origin[2]
+            mark: Mark = self._marks.get(n) or n.origin[2]
             if mark.step is None:
                 own[n] = None
             else:
@@ -241,11 +245,11 @@ def _with_neighbours(
         moment = own[n]
         inside = moment is not None
         if moment is None:
-            before = [i for i in inputs[n] if not is_leaf(i) and found[i] is not None]
+            before = [i for i in inputs[n] if not is_leaf(i) and found.get(i) is not None]
             moment = found[max(before, key=lambda i: i.index)] if before else None
         found[n] = moment
         for i in inputs[n]:
-            if found[i] is not None:
+            if found.get(i) is not None:
                 continue
             if i.primitive is None:
                 step = "inside" if inside and i.requires_grad else moment and moment.step

@@ -60,7 +60,7 @@ def opened(
     def found(node: Node) -> bool:
         return kind(node) and not (closed and closed(node))
 
-    if not any(found(n) for n in whole.nodes):
+    if not any(found(n) for n in whole.nodes if n.params):
         return whole
     return Tape(_all([whole.root], measured, found)[0])
 
