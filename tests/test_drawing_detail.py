@@ -355,8 +355,8 @@ def test_the_pictures_of_the_gallery_are_good_at_each_level(detail: str) -> None
 def test_a_graph_without_steps_runs_downwards_where_that_fits_better() -> None:
     x = tg.tensor(np.ones((2, 3), np.float32), requires_grad=True, name="x")
     y = x
-    for _ in range(16):
-        y = tg.tanh(y) + 1.0
+    for k in range(16):  # another number each time: these are no steps that are the same
+        y = tg.tanh(y) + (k + 1.0)
     long, short = y.sum(), (tg.tanh(x) + 1.0).sum()
     layout = tg.draw(long)._layout
     assert layout.height > layout.width and layout.width * 4 / 3 < 850

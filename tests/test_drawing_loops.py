@@ -161,8 +161,8 @@ def test_hidden_steps_are_counted_and_have_curves() -> None:
 
 
 def test_what_a_backward_records_has_the_steps_of_its_loop() -> None:
-    drawing = tg.draw(elman(steps=4), backward=True)
-    wanted = tg.draw(elman(tg.at_step, steps=4), backward=True)
+    drawing = tg.draw(elman(steps=4), backward=True, detail="op")
+    wanted = tg.draw(elman(tg.at_step, steps=4), backward=True, detail="op")
     assert [f.label for f in drawing._layout.frames if "∂" in f.label] == ["t = 0 · ∂ elman"]
     assert len(drawing._layout.frames) == len(wanted._layout.frames) == 8
     assert len(drawing._sketch.boxes) == len(wanted._sketch.boxes)

@@ -209,15 +209,22 @@ def _leave_to_the_last(nodes: Sequence[Node], found: dict[Node, str]) -> None:
     """Take the name from a part of an array whose variable is assigned again in the same step.
 
     After ``i, f = tg.split(z, 2)`` and ``i, f = tg.sigmoid(i), tg.sigmoid(f)`` the gates are what is
-    called so, and not the parts.
+    called so, and not the parts. In a loop of the user's own nodes do not say their step: there it
+    is the same one while the source is run from top to bottom.
     """
-    last: dict[Any, Node] = {}
-    for n in nodes:
-        if n in found:
-            last[n.origin[0], n.origin[2], found[n]] = n
-    for n in [n for n in found if "index" in n.params and n.primitive.linear]:
-        if last[n.origin[0], n.origin[2], found[n]] is not n:
-            del found[n]
+    later: dict[Any, Node] = {}  # what a variable holds next
+    after: Node | None = None  # what is made next
+    for n in reversed(nodes):
+        name = found.get(n)
+        if name is not None:
+            held = later.get((n.origin[0], n.origin[2], name))
+            later[n.origin[0], n.origin[2], name] = n
+            if held is not None and "index" in n.params and n.primitive.linear:
+                one, other = spot_of(n), spot_of(held)
+                below = one and other and one.range < other.range
+                if below or (held is after and held.origin == n.origin):
+                    del found[n]
+        after = n
 
 
 def _name_turned(nodes: Sequence[Node], found: dict[Node, str]) -> None:
