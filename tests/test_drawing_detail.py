@@ -214,7 +214,7 @@ def test_steps_that_were_left_out_to_fit_say_so() -> None:
     loss = (tg.unroll(tg.cells.LSTM(3, 4, rng=0), sequence(1000))[0][-1] ** 2).mean()
     drawing = draw(loss, heat="grad", width=600)
     assert drawing.note == (
-        "997 of 1,000 time steps are not drawn (to fit the width; show='all' draws them)."
+        "998 of 1,000 time steps are not drawn (to fit the width; show='all' draws them)."
     )
     assert "(steps=3)" in draw(loss, steps=3).note
 
