@@ -59,7 +59,7 @@ TAKEN: dict[str, set[str]] = {
     **each(["tg.arange: start", "tg.linspace: start", "tg.linspace: stop", "tg.random.normal: mean"], {"-1", "0", "1.5"}),
     "tg.arange: step": {"-1", "1.5"}, "tg.arange: stop": {"None", "-1", "0", "1.5"}, "num": {"0"}, "n": {"0"}, "m": {"None", "0"}, "endpoint": {"True"},
     "source": {"-1", "0", "[]"}, "destination": {"-1", "0", "[]"}, "repeats": {"0", "[]"}, "reps": {"0", "[]"}, "start_axis": {"-1", "0"}, "end_axis": {"-1", "0"},
-    "q": {"0", "[]"}, "descending": {"True"}, "largest": {"True"}, "include_self": {"True"}, "min": {"None", "-1", "0", "1.5"}, "max": {"None", "-1", "0", "1.5"}, **each(["return_index", "return_inverse", "return_counts"], {"True"}),
+    "q": {"0", "[]"}, "descending": {"True"}, "largest": {"True"}, "include_self": {"True"}, "tg.pad_sequences: value": {"-1", "0", "1.5"}, "min": {"None", "-1", "0", "1.5"}, "max": {"None", "-1", "0", "1.5"}, **each(["return_index", "return_inverse", "return_counts"], {"True"}),
     "offset": {"-1", "0"}, "optimize": {"None", "True"}, "axes": {"0"},
     "values": NUMBERS, "tg.meshgrid": NUMBERS - {"array"},
     "B": {"None"}, "activations": {"None"}, "clip": {"None"}, "P": {"None", "[]"}, "layer": {"0"}, "linear_before_reset": {"0"}, "input_forget": {"0"},

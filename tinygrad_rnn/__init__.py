@@ -130,6 +130,7 @@ from .version import __version__ as __version__
 if TYPE_CHECKING:
     from . import cells, data, init, learn, nn, optim, parallel, random
     from .compiler import CompileError, jit
+    from .data.padding import pad_sequences
     from .diagnosis import (
         GradcheckError,
         detect_anomaly,
@@ -392,6 +393,7 @@ __all__ = [
     "optim",
     "outer",
     "pad",
+    "pad_sequences",
     "parallel",
     "polygamma",
     "positive",
@@ -465,6 +467,7 @@ __all__ = [
 # loaded when first used: the tensor, its operations and unrolling alone are quick to import
 _LAZY = {
     "compiler": "CompileError jit",
+    "data.padding": "pad_sequences",
     "diagnosis": ("GradcheckError detect_anomaly diagnose dynamics gradcheck gradient_flow"),
     "drawing": "Drawing draw explore",
     "formats.checkpoint": "load save",
