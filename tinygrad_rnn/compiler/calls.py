@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -59,6 +59,13 @@ class Residuals:
             workspace.pool.give(shard.kept)
 
 
+class Arrays(Protocol):
+    """Arrays by name, and the address at which each begins, as a workspace has them."""
+
+    arrays: dict[str, Array]
+    addresses: dict[str, int]
+
+
 class Arguments(NamedTuple):
     """What a function is given besides its workspaces.
 
@@ -90,7 +97,7 @@ class CompiledFunction:
         self.needed = needed(code.program, [v for v, _ in self.hoisted])
 
     def run(
-        self, sizes: tuple[int, ...], workspaces: Sequence[Workspace], arguments: Arguments
+        self, sizes: tuple[int, ...], workspaces: Sequence[Arrays], arguments: Arguments
     ) -> None:
         """Call it with arrays of workspaces, and others; if packed, with the addresses of all."""
         caller, constants = arguments

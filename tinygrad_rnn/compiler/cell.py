@@ -303,7 +303,7 @@ class Jitted(CompiledCell):
         asked = [(t, array) for t, array in asked if not t.requires_grad]
         start, stop, reverse = span.start, span.stop, span.reverse
 
-        def again(*handles: Tensor) -> list[Tensor]:
+        def again(*handles: Tensor, times: Sequence[int] | None = None) -> list[Any]:
             others = (describe(t) for t, array in asked if t.array is not array)
             changed = next(others, "") or guard.changed(guards)
             if changed:
@@ -329,6 +329,12 @@ class Jitted(CompiledCell):
                 ),
                 setting(sequence=running.with_effects(player), effects=None),
             ):
+                if times is not None:  # outputs and state of each of these, the first ones
+                    found, state = [], first
+                    for t in times:
+                        ys, _, state = plain.steps(given, state, t, t + 1, reverse, offset=start)
+                        found.append([*leaves(ys), *leaves(state)])
+                    return found
                 ys, _, last = plain.steps(given, first, start, stop, reverse, offset=start)
             return [
                 y.astype(widest) if y.dtype.kind == "f" and y.dtype != widest else y

@@ -22,8 +22,9 @@ from ..loops.ir import COLUMNS, Role, dtype_of
 from ..loops.launch import CodeRefused, compiled
 from ..loops.workspace import LINE, Workspace
 from .calls import Arguments, CompiledFunction, Residuals, Shard
+from .functions import sizes_of
 from .marshal import compute, elements, flat, needed, owner, pack_rows, unpack_rows
-from .sequence import SequenceCode, sizes_of
+from .sequence import SequenceCode
 from .sizes import sized
 from .value import CompileError, Given, Value, unsupported
 from .variant import Variant
@@ -66,6 +67,7 @@ class Runner:
         self._backward = CompiledFunction(code, "backward", module)
         self._divide_arrays()
         self.number = next(workspace.numbers)
+        self.stepwise: dict[bool, Any] = {}  # see `measured.py`
         self.owners = {v: owner(v.node, computed) for v in self.step.constants}
         self.wanted = [self.owners[v] for v in code.constants]  # to which gradients go
         self._shapes: dict[tuple[int, int], list[tuple[int, ...]]] = {}
@@ -299,6 +301,20 @@ class Runner:
 
         From those of the outputs and last states; None for what has none.
         """
+        found, caller = self.caller_of(left, gradients)
+        arguments = Arguments(caller, self._backward.constants(left.constants, left.shape[1]))
+        parts: list[dict[Value, Array]] = [{} for _ in left.shards]
+        jobs = [
+            (left, shard, arguments, gradients, found, part)
+            for shard, part in zip(left.shards, parts, strict=True)
+        ]
+        runtime.share(self._backward_rows, jobs) if len(jobs) > 1 else self._backward_rows(*jobs[0])
+        return found | self.completed_sums(left, parts)
+
+    def caller_of(
+        self, left: Residuals, gradients: Gradients
+    ) -> tuple[dict[Value, Array], dict[str, Array]]:
+        """Return arrays for the gradients, and all arrays of the caller by their names."""
         T, batch = left.shape
         arriving = zip(self.results, gradients, strict=True)
         caller = {**left.caller, **{f"d{name}": flat(g) for name, g in arriving if g is not None}}
@@ -307,24 +323,22 @@ class Runner:
             shape = sized(v.shape, batch)
             found[v] = empty((T, *shape) if v.given is Given.INPUT else shape, v.dtype)
             caller[name] = found[v].reshape(-1)
-        arguments = Arguments(caller, self._backward.constants(left.constants, batch))
-        parts: list[dict[Value, Array]] = [{} for _ in left.shards]
-        jobs = [
-            (left, shard, arguments, gradients, found, part)
-            for shard, part in zip(left.shards, parts, strict=True)
-        ]
-        runtime.share(self._backward_rows, jobs) if len(jobs) > 1 else self._backward_rows(*jobs[0])
+        return found, caller
+
+    def completed_sums(
+        self, left: Residuals, parts: Sequence[Mapping[Value, Array]]
+    ) -> dict[Value, Array]:
+        """Return the gradients of constants, from what was summed in several parts."""
         known = {**left.constants, **parts[0]}
         for part in parts[1:]:
             for v, value in part.items():
                 known[v] = known[v] + value
+        batch = left.shape[1]
         for v in [*self.after, *self.constants.values()]:
             if v not in known:
                 known[v] = compute(v, known, batch)
         # ascontiguousarray would give a number an axis
-        return found | {
-            v: np.asarray(known[gradient], order="C") for v, gradient in self.constants.items()
-        }
+        return {v: np.asarray(known[gradient], order="C") for v, gradient in self.constants.items()}
 
     def _backward_rows(
         self,
@@ -340,23 +354,27 @@ class Runner:
         own = self._workspace("own", left.shape[0], rows)
         arrays = kept.arrays | own.arrays
         self._bring_in(left, shard, gradients, arrays)
-        caller = dict(arguments.caller)
+        sizes = sizes_of(*left.shape, shard.lo, shard.hi, left.reverse)
+        self._backward.run(sizes, (kept, own), self.with_products(arguments, sums))
+        for name, v in self.turned:
+            if v in found and f"d{name}" in arrays:
+                # of the first states it is where step 0 wrote it
+                first = code.turns.first if v.given is Given.STATE else 0
+                begin = elements(v, rows) * first
+                values = arrays[f"d{name}"][begin:]
+                unpack_rows(v, values, v.given is Given.INPUT, lo, hi, found[v])
+        self._sum_rows(rows, arrays, sums)
+        workspace.pool.give(own)
+
+    def with_products(self, arguments: Arguments, sums: dict[Value, Array]) -> Arguments:
+        """Return arguments with arrays for products over the steps, which `sums` gets too."""
+        caller, code = dict(arguments.caller), self.code
         for k, (v, p) in enumerate(code.sunk.products.items()):
             caller[f"dw{k}"] = out = empty((p.size,), self.dtype)
             if v in code.transposed:
                 out = out.reshape(p.slices, p.N, p.M).swapaxes(1, 2)
             sums[v] = out.reshape(v.shape)
-        given = Arguments(caller, arguments.constants)
-        sizes = sizes_of(*left.shape, shard.lo, shard.hi, left.reverse)
-        self._backward.run(sizes, (kept, own), given)
-        for name, v in self.turned:
-            if v in found and f"d{name}" in arrays:
-                # of the first states it is where step 0 wrote it
-                begin = elements(v, rows) if v.given is Given.STATE else 0
-                values = arrays[f"d{name}"][begin:]
-                unpack_rows(v, values, v.given is Given.INPUT, lo, hi, found[v])
-        self._sum_rows(rows, arrays, sums)
-        workspace.pool.give(own)
+        return Arguments(caller, arguments.constants)
 
     def _bring_in(
         self, left: Residuals, shard: Shard, gradients: Gradients, arrays: dict[str, Array]
@@ -370,7 +388,7 @@ class Runner:
             last, g = k in self.lasts, gradients[k]
             name = f"ds{k - self.lasts.start}" if last else f"dy{k}"
             if name in arrays and g is not None:
-                begin = (T - 1) % 2 * elements(v, hi - lo) if last else 0
+                begin = self.code.turns.last(T) * elements(v, hi - lo) if last else 0
                 pack_rows(v, g, not last, lo, hi, arrays[name][begin:])
 
     def _sum_rows(self, rows: int, arrays: dict[str, Array], sums: dict[Value, Array]) -> None:

@@ -16,12 +16,12 @@ from ..ops.shaping import BROADCAST_TO
 from ..ops.views import Axis, View
 from .calls import CompiledFunction
 from .draft import Draft
+from .functions import sizes_of
 from .inside import Inside
 from .internal import PART as BOX
 from .marshal import inner_dtype, needed
 from .natives import ENOUGH, LINE, OverTime, Unfit
 from .runner import Runner
-from .sequence import sizes_of
 from .sizes import sized
 from .value import Given, Value
 

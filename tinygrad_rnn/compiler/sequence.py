@@ -10,11 +10,10 @@ alone is computed once before; what the gradients of parameters are sums of leav
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import re
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -27,6 +26,7 @@ from ..ops.facts import CHEAP, COSTLY
 from .arrays import SOME, Arrays
 from .contractions import arrange
 from .forms import Outer, outer_of
+from .functions import SIZES, Around, FunctionCode, Turns
 from .lower import Lowered, Stored, When, repeated
 from .marshal import has_code
 from .prepare import collect, drop_zeros, hoist
@@ -37,61 +37,8 @@ from .step import StepProgram
 from .value import Value, unsupported
 
 MANY = 96  # arrays; of more an array of their addresses is handed over
-SIZES = ("T", "B", "batch", "row", "last", "way", "span", "one")
 Places = defaultdict[Value, list[Stored]]
 LOOPED = 512  # columns more than the batch that the scratch of a product over steps has
-
-
-def sizes_of(T: int, batch: int, lo: int, hi: int, reverse: bool) -> tuple[int, ...]:
-    """Return the numbers that `SIZES` names, for the rows `lo` to `hi` of a batch."""
-    rows = hi - lo
-    last, way = (T - 1, -1) if reverse else (0, 1)
-    return T, rows, batch, lo, last, way, ir.span(T, rows), min(rows, 1)
-
-
-class FunctionCode(NamedTuple):
-    """One of the two functions, and what it is given.
-
-    Attributes
-    ----------
-    function : Function
-    own : list of Array
-        Arrays of the code's own: of workspaces.
-    caller : list of Array
-        Arrays of the caller.
-    hoisted : list of (Value, bool)
-        What is computed once, and whether it is repeated for each row.
-    tables : list of array
-        Of integers.
-    held : dict of Array to Value
-        What arrays have room for, for readers.
-    """
-
-    function: ir.Function
-    own: list[ir.Array]
-    caller: list[ir.Array]
-    hoisted: list[tuple[Value, bool]]
-    tables: list[np.ndarray[Any, Any]]
-    held: dict[ir.Array, Value]
-
-
-class Around(NamedTuple):
-    """What stands around the loop over time, in the order in which it is done.
-
-    Attributes
-    ----------
-    before : list of Statement
-        Before all steps.
-    brought, leaving : list of Statement
-        Before the steps of each span, and after them.
-    after : list of Statement
-        After all steps.
-    """
-
-    before: list[ir.Statement]
-    brought: list[ir.Statement]
-    leaving: list[ir.Statement]
-    after: list[ir.Statement]
 
 
 class SequenceCode:
@@ -113,6 +60,9 @@ class SequenceCode:
         What is done after the loop over time; `summed` has for each value that is summed over the
         steps its array, and `transposed` the products that are computed the other way round.
     """
+
+    turns = Turns(ir.Steps.TWO, When.TURN, When.OTHER)  # where gradients of states are
+    deferred = (ir.Steps.SPAN, When.SPAN)  # what waits for what is done after the loop
 
     def __init__(self, step: StepProgram, dtype: np.dtype[Any], wanted: set[Value]) -> None:
         self.step, self.dtype, self.wanted_gradients = step, dtype, wanted
@@ -250,14 +200,16 @@ class SequenceCode:
         # what the backward walk finds
         found = {v: places[0] for v, places in self.wanted.items()} | self.given
         d_outputs = self._in_spans("dy", ir.Role.COTANGENT, step.d_outputs)
-        d_states = self._stored("ds", ir.Role.COTANGENT, step.states, When.TURN, ir.Steps.TWO)
+        d_states = self._stored(
+            "ds", ir.Role.COTANGENT, step.states, self.turns.read, self.turns.steps
+        )
         found |= zip(step.d_outputs, d_outputs, strict=True)
         found |= zip(step.d_states, d_states, strict=True)
         self.d_outputs, self.d_states = [s.array for s in d_outputs], [s.array for s in d_states]
         wanted: Places = defaultdict(list)
         for v, d_state in zip(step.states, self.d_states, strict=True):
             if (gradient := step.gradients.get(v)) is not None:
-                wanted[gradient].append(Stored(d_state, When.OTHER))
+                wanted[gradient].append(Stored(d_state, self.turns.written))
         self.d_inputs = self._wanted_of(step.xs)
         d_xs = self._in_spans("dx", ir.Role.GRADIENT, step.xs)
         self.d_xs = {k: d_xs[k].array for k in self.d_inputs}
@@ -280,17 +232,9 @@ class SequenceCode:
         has_gradient = (v for v in step.constants if v in self.wanted_gradients)
         self.constants = [v for v in has_gradient if step.gradients.get(v) is not None]
         self.sides: dict[Value, Stored] = {}
-        count = itertools.count()
 
         def keep(v: Value) -> None:
-            """Keep a value of all steps of a span, if no array has it yet."""
-            places = [*([found[v]] if v in found else []), *wanted.get(v, ())]
-            kept = next((s for s in places if s.of_all_steps and not s.adds), None)
-            if kept is None:
-                g = self.arrays.new(f"g{next(count)}", ir.Role.DEFERRED, v, ir.Steps.SPAN)
-                kept = Stored(g, When.SPAN)
-                wanted[v].insert(0, kept)
-            self.sides[v] = kept
+            self._keep(v, found, wanted)
 
         order = {v: k for k, v in enumerate(step.backward)}
         gradients = [step.gradients[v] for v in self.constants]
@@ -300,6 +244,17 @@ class SequenceCode:
             self.summed[v] = b = self.arrays.new(f"b{k}", ir.Role.COLLECTED, v)
             wanted[v].append(Stored(b, When.ONCE, adds=True))
 
+    def _keep(self, v: Value, found: Mapping[Value, Stored], wanted: Places) -> None:
+        """Keep a value of all steps of a span, if no array has it yet."""
+        places = [*([found[v]] if v in found else []), *wanted.get(v, ())]
+        kept = next((s for s in places if s.of_all_steps and not s.adds), None)
+        if kept is None:
+            steps, when = self.deferred
+            count = sum(s.array.role is ir.Role.DEFERRED for s in self.sides.values())
+            kept = Stored(self.arrays.new(f"g{count}", ir.Role.DEFERRED, v, steps), when)
+            wanted[v].insert(0, kept)
+        self.sides[v] = kept
+
     def _lower_backward(self, found: Mapping[Value, Stored], wanted: Places) -> None:
         step = self.step
         lowered = self._lowered(self.program, found, wanted)
@@ -307,18 +262,19 @@ class SequenceCode:
         read = [*lowered.touched, *ir.arrays([*after, *leaving])]
         brought = self._rows_in("in", step.xs, self.xs, read)
         brought += self._rows_in("dout", step.outputs, self.d_outputs, read)
-        turn = Linear.of("last_turn")
+        each = self.turns.steps is ir.Steps.BETWEEN
+        turn = Linear.of("T" if each else "last_turn")
         before: list[ir.Statement] = [
             self.arrays.into(f"dlast{k}", v, ir.Address(a, turn * a.block))
             for k, (v, a) in enumerate(zip(step.states, self.d_states, strict=True))
             if a in read and self.row_major(v)
         ]
-        if before:
+        if before and not each:
             before.insert(0, ir.Define("last_turn", Linear.of("T") + 1, modulo=2))
         added = (s.array for places in wanted.values() for s in places if s.adds)
         before += [self.arrays.filled(array, Linear()) for array in added]
         zeros = [
-            self.arrays.filled(d_state, When.OTHER.index * d_state.block)
+            self.arrays.filled(d_state, self.turns.written.index * d_state.block)
             for v, d_state in zip(step.states, self.d_states, strict=True)
             if d_state in lowered.touched
             if v.dtype.kind == "f" and step.gradients.get(v) is None
@@ -333,7 +289,7 @@ class SequenceCode:
         """
         step = self.step
         after = [
-            self.arrays.out(f"dfirst{k}", v, ir.Address(d_state, d_state.block))
+            self.arrays.out(f"dfirst{k}", v, ir.Address(d_state, d_state.block * self.turns.first))
             for k, (v, d_state) in enumerate(zip(step.states, self.d_states, strict=True))
             if self.row_major(v) and step.gradients.get(v) is not None
         ]

@@ -18,7 +18,9 @@ from ..recurrent.packing import cut
 from ..recurrent.rerun import summary
 from ..recurrent.segment import Segment, as_primitive
 from .calls import Residuals
+from .measured import Measured, is_stepwise
 from .runner import Runner
+from .value import Value
 from .variant import Piece
 
 
@@ -78,13 +80,17 @@ class Unrolled(Segment):
         several = zip(made, found, strict=True)
         return [y if y.dtype == a.dtype else y.astype(a.dtype) for y, a in several]
 
-    def _run(self, found: list[Array], shapes: Sequence[tuple[int, ...]]) -> Residuals:
-        """Run forward into these arrays."""
-        runner, step, piece = self.runner, self.runner.step, self.piece
-        values = [*step.xs[: len(piece.inputs)], *step.states, *step.fixed[: step.lent]]
+    def _given(self) -> dict[Value, Array]:
+        """Return what the steps are given."""
+        step = self.runner.step
+        values = [*step.xs[: len(self.piece.inputs)], *step.states, *step.fixed[: step.lent]]
         values += [v for _, v in step.drawn]
         arrays = [*[t.array for t in (*self.tensors, *self.lent)], *self.drawn]
-        given = dict(zip(values, arrays, strict=True))
+        return dict(zip(values, arrays, strict=True))
+
+    def _run(self, found: list[Array], shapes: Sequence[tuple[int, ...]]) -> Residuals:
+        """Run forward into these arrays."""
+        runner, step, piece, given = self.runner, self.runner.step, self.piece, self._given()
         emitted = [
             np.empty(shape, v.dtype)
             for shape, v in zip(shapes[len(runner.ends) :], runner.emitted, strict=True)
@@ -97,6 +103,15 @@ class Unrolled(Segment):
         self.reached = [*runner.code.constants, *with_gradient]
         self.captured = [o.node for o in [*runner.wanted, *lent] if o.node is not None]
         return left
+
+    def measured(self) -> Measured | None:
+        """See `Segment.measured`; rows that begin anew are told of by the single steps alone."""
+        saved, runner, piece = self.saved(), self.runner, self.piece
+        if saved is None or raising() or piece.variant.form.resets or not is_stepwise(runner):
+            return None
+        own = runner.step.xs[: self.count - len(runner.step.states)]
+        values = [*own, *runner.step.states, *self.reached]
+        return Measured(runner, saved, self.live, values, piece, self._given())
 
     def did(self) -> Any:
         """See `Segment.did`."""

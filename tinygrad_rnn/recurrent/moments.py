@@ -204,7 +204,7 @@ def _move_leaves(nodes: Sequence[Node], inputs: Inputs, own: dict[Node, Moment |
     for n in nodes:
         reader = own[n]
         for i in inputs[n]:
-            moment = own[i]
+            moment = own.get(i)  # what is none of the nodes has none
             if i.primitive is None and i not in seen and moment is not None:
                 seen.add(i)
                 if reader is not None and (moment.lane.layer, moment.step) == (

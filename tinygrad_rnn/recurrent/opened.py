@@ -29,7 +29,13 @@ Wanted = Callable[[Node], bool]  # whether a node is to be opened
 ENGINE_FILES.discard(__file__)
 
 
-def opened(whole: Tape, *, measured: bool = False, segments: bool = False) -> Tape:
+def opened(
+    whole: Tape,
+    *,
+    measured: bool = False,
+    segments: bool = False,
+    closed: Callable[[Node], bool] | None = None,
+) -> Tape:
     """Return a tape of the same result, computed step by step.
 
     Parameters
@@ -40,6 +46,8 @@ def opened(whole: Tape, *, measured: bool = False, segments: bool = False) -> Ta
         them, or parameters have new values.
     segments : bool
         Whether checkpointed segments are opened too.
+    closed : callable, optional
+        Says which nodes stay as they are.
 
     Raises
     ------
@@ -47,7 +55,11 @@ def opened(whole: Tape, *, measured: bool = False, segments: bool = False) -> Ta
         If numbers will be read, and a parameter that a compiled node used was given other values
         since.
     """
-    found = is_piece if segments else is_compiled
+    kind = is_piece if segments else is_compiled
+
+    def found(node: Node) -> bool:
+        return kind(node) and not (closed and closed(node))
+
     if not any(found(n) for n in whole.nodes):
         return whole
     return Tape(_all([whole.root], measured, found)[0])
@@ -169,6 +181,50 @@ def _again(
             # it was recorded in some step, and called in this one
             made.origin = (*made.origin[:2], mark)
     return results, inside
+
+
+def steps_again(
+    node: Node, times: Sequence[int], given: Sequence[Array] | None = None
+) -> tuple[list[Node], list[list[Any]]]:
+    """Run steps of a compiled sequence once more, recorded, from a state on.
+
+    Parameters
+    ----------
+    node : Node
+    times : sequence of int
+        The steps, in the order in which they ran.
+    given : sequence of array, optional
+        The inputs, from the first step of the sequence on, and the state. Default: those of the
+        sequence, as for its first steps.
+
+    Returns
+    -------
+    nodes : list of Node
+        What they have made, in order.
+    results : list of list of Tensor
+        Of each step outputs and state.
+
+    Raises
+    ------
+    TinygradError
+        If the steps cannot be run once more.
+    """
+    segment = node.params[PIECE]
+    older = Older()
+    if given is None:
+        own = zip(node.saved[1][: segment.count], node.inputs, strict=False)
+        handles = [Tensor(value, i) for value, i in own]
+    else:
+        handles = [Tensor(value) for value in given]
+        for handle in handles:
+            handle.leaf(handle.dtype.kind == "f")
+    found = segment.run(handles, record=True, times=times)
+    roots = [y.node for step in found for y in step if y.node is not None]
+    nodes = [n for n in reachable(roots, older, every=True) if n not in older]
+    for made in nodes:
+        if made.origin[0] is steps_again.__code__:
+            made.origin = (*node.origin[:2], made.origin[2])
+    return [n for n in nodes if n.origin[2] is not segment.mark], found
 
 
 def _read_now(node: Node, now: dict[Node, Node]) -> tuple[Any, Any]:

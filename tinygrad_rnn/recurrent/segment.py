@@ -25,6 +25,7 @@ from ..ops.elementwise import tanh
 from ..ops.facts import Facts
 from .captured import captured
 from .context import SequenceContext, sequence_context
+from .measured import Measurable
 from .packing import cut, pack
 from .products import around, wrappers
 from .rerun import Repeatable, Row, check_same, rows
@@ -75,7 +76,7 @@ class Segment(Repeatable):
             "Pickle the values, t.detach(), or the module; layers in tg.eager() record single steps."
         )
 
-    def run(self, handles: Sequence[Tensor], *, record: bool) -> list[Tensor]:
+    def run(self, handles: Sequence[Tensor], *, record: bool, **options: Any) -> list[Any]:
         """Return the results of the function, with marks, masks, wrappers as in its first run."""
         again, self.ran = self.ran, True
         if self.sequence is None:
@@ -96,7 +97,7 @@ class Segment(Repeatable):
             ),
             inside,
         ):
-            return self.function(*handles)
+            return self.function(*handles, **options)
 
     def _generators(self, sequence: SequenceContext, again: bool) -> Callable[[Any], Any]:
         """Return what says from which generator a draw takes its numbers.
@@ -142,6 +143,10 @@ class Segment(Repeatable):
         roots = [found[i].node for i in self.live]
         nodes = reachable([r for r in roots if r is not None], ends)
         return [n for n in nodes if n not in older and n.primitive is not None and n not in ends]
+
+    def measured(self) -> Measurable | None:
+        """Return what tells of single steps without running them, if that can be had."""
+        return None
 
     def did(self) -> Any:
         """See `Repeatable.did`."""
