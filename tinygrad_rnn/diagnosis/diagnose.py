@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, overload
 
 import numpy as np
@@ -203,7 +203,7 @@ def _vanishing(flow: GradientFlow, lane: Lane) -> Iterator[Finding]:
     )
 
 
-def _distance(order: list[int], norms: dict[int, float], top: float, k: int) -> int:
+def _distance(order: list[int], norms: Mapping[int, float], top: float, k: int) -> int:
     """Return how many steps lie between a step and that with the largest gradient."""
     return next(j for j, t in enumerate(order) if norms[t] == top) - k
 

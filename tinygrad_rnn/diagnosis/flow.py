@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping
 from functools import cached_property
 from typing import Any
@@ -16,17 +15,19 @@ from ..core.tensor import Tensor
 from ..kernels.runtime import without_collection
 from ..module import Module
 from ..ops.checks import shown
-from ..ops.table import tape
-from ..recurrent.ledger import check_walkable, reverse, walk_back
-from ..recurrent.moments import Lane, Moment
+from ..ops.table import Tape, tape
+from ..recurrent.ledger import check_walkable
+from ..recurrent.moments import Lane
 from ..recurrent.opened import opened
-from ..recurrent.pieces import is_piece
+from .curve import Collected, Curve, together
+from .measuring import Measuring, norm, states_by_node, title_of
+from .runs import Passed, Runs, Walk
+from .seeds import Contributions, Seeds
 from .spectrum import Spectrum, spectrum_of
 from .steps import State, Steps
 from .table import picture, table
 from .units import Unit, units_of
 
-Norms = dict[int, float]
 SAMPLES = 16  # losses of single steps that a matrix has if nobody says otherwise
 ROUNDED = 1e6  # times the smallest normal number: below it norms lose digits
 FORGOTTEN = 0.01  # of the largest norm: below it a gradient counts as gone
@@ -36,9 +37,12 @@ def gradient_flow(loss: Tensor, cell: Module | None = None) -> GradientFlow:
     """Measure how the gradient of a loss flows back through time.
 
     One reverse walk is made on the side: it fills no `.grad`, calls no hook and frees nothing, so
-    the graph can still be walked by ``loss.backward()``. What ran compiled is opened: its steps are
-    run once more, one by one. So is a checkpointed segment. What takes longer than a walk (the matrix of loss steps and state
-    steps, singular values) is computed when it is asked for, and needs the graph until then.
+    the graph can still be walked by ``loss.backward()``. A compiled sequence is walked by compiled
+    code that leaves what each step finds; only a few of its first steps are run once more, one by
+    one, for the names of its states. Where there is no such code, as with ``resets``, it is opened:
+    all of its steps are run once more. So are checkpointed segments and compiled functions. What
+    takes longer than a walk (the matrix of loss steps and state steps, singular values) is computed
+    when it is asked for, and needs the graph until then.
 
     The terms are those of Pascanu, Mikolov and Bengio (2013, arXiv:1211.5063): the gradient of a
     later loss by an earlier state is a product of Jacobians, whose largest singular value says how
@@ -93,17 +97,18 @@ class GradientFlow(Mapping[int, float]):
 
     Attributes
     ----------
-    steps : Steps
-        Runs, steps and states on the tape.
-    states : dict of str to dict of int to float
+    runs : Runs
+        Runs, steps and states, with compiled sequences as they are.
+    states : dict of str to Curve
         For each component of the state, the norm of the gradient by it, by step; it includes what
-        reaches it through later steps. Steps that no gradient reaches are left out.
-    entering : dict of Lane to dict of int to float
+        reaches it through later steps. Steps that no gradient reaches are left out. A `Curve` is a
+        mapping of int to float.
+    entering : dict of Lane to Curve
         For each run, the norm of what comes into a step from outside of the run: from the loss, or
         from a layer above.
     parameters : dict of str to Leaf
         What gets a gradient.
-    shares : dict of str to dict of int or None to float
+    shares : dict of str to Curve
         For each parameter, the norm of what each step adds to its gradient. None stands for what
         is added outside of the steps. Of several runs of a cell over one step it is the root of the
         sum of the squares.
@@ -116,73 +121,25 @@ class GradientFlow(Mapping[int, float]):
     """
 
     def __init__(self, loss: Tensor, cell: Module | None) -> None:
-        whole = tape(loss)
-        check_walkable(whole, "gradient_flow")
-        self.tape = opened(whole, measured=True, segments=True)
-        closed = next(filter(is_piece, self.tape.nodes), None)
-        if closed is not None:
-            raise GraphError(
-                f"gradient_flow: the steps inside of {closed.op}{closed.where.described()} cannot be run once more, as a change of what they use, such as an attribute of "
-                "the cell, has come in between. Call it before the cell is changed, or unroll again."
-            )
-        self.steps = Steps(self.tape.nodes)
-        if not self.steps.lanes:
+        self._whole = tape(loss)
+        check_walkable(self._whole, "gradient_flow")
+        self.runs = Runs(self._whole, "gradient_flow")
+        if not self.runs.times:
             raise GraphError(
                 "gradient_flow: the loss has no time steps; compute it by tg.unroll or by a layer of tg.nn, or mark the steps of a loop of your own: "
                 "with tg.at_step(t)"
             )
-        self._names = _names(cell, self.tape.nodes)
-        self._measure()
+        self._names = _names(cell, self.runs.tape.nodes)
+        found = Measuring(self.runs, self._names, self._seed())
+        self.states, self.entering = found.states, found.entering
+        self.parameters, self.shares = found.parameters, found.shares
+        self.gradients, self.totals = found.gradients, found.totals
         self.unused = [] if cell is None else self._unused(cell)
-
-    # --- the walk ---------------------------------------------------------------------------------
-
-    def _measure(self) -> None:
-        """Walk back, and note what arrives at states and leaves."""
-        states = self.steps.states
-        self.states: dict[str, Norms] = {self._title(s): {} for s in states}
-        wanted = {n: (self._title(s), t) for s in states for t, n in s.makers.items()}
-        self.entering: dict[Lane, Norms] = {lane: {} for lane in self.steps.lanes}
-        self.parameters: dict[str, Leaf] = {}
-        self.shares: dict[str, dict[int | None, float]] = {}
-        self.gradients: dict[str, Array] = {}
-        self.totals: dict[str, float] = {}
-        adding = _Adding()
-        moments = self.steps.moments
-        with np.errstate(all="ignore"):
-            for visit in reverse(self.tape, self._seed()):
-                node = visit.node
-                if node in wanted:
-                    title, t = wanted[node]
-                    self.states[title][t] = _norm(visit.gradient)
-                here = moments.get(node)
-                for share in visit.shares:
-                    source = share.source
-                    there = moments.get(source)
-                    if source.primitive is None:
-                        if there is None:  # no input of a step
-                            adding.add(source, here, share.share)
-                    elif there is not here and there is not None:
-                        self._enter(there, here, share.share)
-                if isinstance(node, Leaf) and node not in moments:
-                    name = self._names[node]
-                    self.parameters[name], self.gradients[name] = node, visit.gradient
-                    self.totals[name] = _norm(visit.gradient)
-            for leaf, norms in adding.norms().items():
-                self.shares[self._names[leaf]] = norms
 
     def _seed(self) -> Array:
         """Return the gradient of the loss by itself."""
-        return np.ones(self.tape.root.shape, self.tape.root.dtype)
-
-    def _enter(self, there: Moment, here: Moment | None, share: Array) -> None:
-        """Note what comes into a run from outside of it."""
-        if here is None or here.lane != there.lane:
-            norms = self.entering[there.lane]
-            norms[there.step] = float(np.hypot(norms.get(there.step, 0.0), _norm(share)))
-
-    def _title(self, state: State) -> str:
-        return self.steps.title(state.lane, state.name)
+        root = self.runs.tape.root
+        return np.ones(root.shape, root.dtype)
 
     def _unused(self, cell: Module) -> list[str]:
         reached = {id(leaf) for leaf in self.parameters.values()}
@@ -192,34 +149,39 @@ class GradientFlow(Mapping[int, float]):
             if p.requires_grad and (id(p.node) not in reached or not self.totals[name])
         ]
 
+    @cached_property
+    def tape(self) -> Tape:
+        """What was recorded, in single steps."""
+        return opened(self._whole, measured=True, segments=True)
+
+    @cached_property
+    def steps(self) -> Steps:
+        """Runs, steps and states on this tape."""
+        return self.runs.steps if self.tape is self.runs.tape else Steps(self.tape.nodes)
+
     # --- of all states together -------------------------------------------------------------------
 
     @cached_property
-    def norms(self) -> Norms:
+    def norms(self) -> Curve:
         """The norm of the gradient by all states of a step, in rising order of steps."""
-        found: dict[int, list[float]] = {}
-        for steps in self.states.values():
-            for t, v in steps.items():
-                found.setdefault(t, []).append(v)
-        return {t: float(np.linalg.norm(found[t])) for t in sorted(found)}
+        return together(list(self.states.values()))
 
     def __getitem__(self, step: int) -> float:
         return self.norms[step]
 
     def __iter__(self) -> Iterator[int]:
-        return iter(self.norms)
+        return iter(self.norms)  # type: ignore[arg-type]
 
     def __len__(self) -> int:
         return len(self.norms)
 
-    def of(self, lane: Lane) -> Norms:
+    def of(self, lane: Lane) -> Curve:
         """Return the norm of the gradient by the whole state of one run, in the order of its steps."""
-        found = [self.states[self._title(s)] for s in self.steps.states if s.lane == lane]
-        return {
-            t: float(np.linalg.norm(values))
-            for t in self.steps.lanes[lane]
-            if (values := [norms[t] for norms in found if t in norms])
-        }
+        found = [self.states[title_of(self.runs, s)] for s in self._states_of(lane)]
+        return together(found, self.runs.falls(lane))
+
+    def _states_of(self, lane: Lane | None) -> list[State]:
+        return [s for s in self.runs.steps.states if lane in (None, s.lane)]
 
     # --- what takes a walk of its own -------------------------------------------------------------
 
@@ -243,14 +205,10 @@ class GradientFlow(Mapping[int, float]):
         """
         leaf = self._leaf(parameter)
         self._check()
-        found: dict[int | None, Array] = {}
+        walk, found = Contributions(self.runs, leaf), dict[int | None, Array]()
         with without_collection(), np.errstate(all="ignore"):
-            for visit in reverse(self.tape, self._seed()):
-                for share in visit.shares:
-                    if share.source is leaf:
-                        here = self.steps.moments.get(visit.node)
-                        t = None if here is None else here.step
-                        found[t] = found[t] + share.share if t in found else share.share
+            for t, share in walk.shares_of({self.runs.tape.root: self._seed()}):
+                found[t] = found[t] + share if t in found else share
         return found
 
     def _leaf(self, parameter: str | Tensor) -> Leaf:
@@ -265,9 +223,9 @@ class GradientFlow(Mapping[int, float]):
         return leaf
 
     def _check(self) -> None:
-        check_walkable(self.tape, "gradient_flow")
+        check_walkable(self.runs.tape, "gradient_flow")
 
-    def matrix(self, loss_steps: Any = None) -> dict[int, Norms]:
+    def matrix(self, loss_steps: Any = None) -> dict[int, Curve]:
         """Return how strongly the loss of each step depends on each state before it.
 
         If the loss is a sum of terms that read the output of one step each, row s is the norm of
@@ -282,7 +240,7 @@ class GradientFlow(Mapping[int, float]):
 
         Returns
         -------
-        dict of int to dict of int to float
+        dict of int to mapping of int to float
             By loss step, by step of the state.
 
         Raises
@@ -291,67 +249,55 @@ class GradientFlow(Mapping[int, float]):
             If no loss enters at one of the steps, or the graph was released since.
         """
         self._check()
-        seeds = self._seeds()
-        steps = sorted(seeds)
+        steps = self._seeds.steps.tolist()
         if loss_steps is None:
             places = np.unique(np.linspace(0, len(steps) - 1, SAMPLES).round().astype(int))
             loss_steps = [steps[k] for k in places] if steps else []
         rows = {}
         for s in loss_steps:
-            if s not in seeds:
+            if s not in steps:
                 raise GraphError(
                     f"gradient_flow: no loss enters at step {s}; it enters at {_range(steps)}"
                 )
-            rows[int(s)] = self._row(dict(seeds[s]))
+            rows[int(s)] = self._row(int(s))
         return rows
 
-    def _seeds(self) -> dict[int, dict[Node, Array]]:
-        """Return what comes from the loss itself into the steps, by step."""
-        moments = self.steps.moments
-        gradients: dict[Node, Array] = {self.tape.root: self._seed()}
-        outside = (n for n in reversed(self.tape.nodes) if n not in moments)
-        with np.errstate(all="ignore"):
-            for _ in walk_back(outside, gradients):
-                pass
-        found: dict[int, dict[Node, Array]] = {}
-        for n, g in gradients.items():
-            if n in moments and n.primitive is not None and g.any():
-                found.setdefault(moments[n].step, {})[n] = g
-        return found
+    @cached_property
+    def _seeds(self) -> Seeds:
+        """What comes from the loss itself into the steps."""
+        return Seeds(self.runs, self._seed())
 
-    def _row(self, gradients: dict[Node, Array], lane: Lane | None = None) -> Norms:
-        """Return the norms of the gradient by all states, or those of a run, where these enter."""
-        states = [s for s in self.steps.states if lane is None or s.lane == lane]
-        wanted = {n: t for s in states for t, n in s.makers.items()}
-        found: dict[int, list[float]] = {}
+    def _row(self, step: int, lane: Lane | None = None) -> Curve:
+        """Return the norms of the gradient by all states, or those of a run, of what enters at a step."""
+        gradients = self._seeds.at(step, lane)
+        walk = Walk(self.runs, lane=lane, begun=(step, dict(gradients)))
+        wanted = states_by_node(self.runs, lane)
+        found = Collected()
         last = max(n.index for n in gradients)
-        nodes = (n for n in reversed(self.tape.nodes) if n.index <= last)
+        nodes = (n for n in reversed(self.runs.tape.nodes) if n.index <= last)
         with without_collection(), np.errstate(all="ignore"):
-            for visit in walk_back(nodes, gradients):
-                if visit.node in wanted:
-                    found.setdefault(wanted[visit.node], []).append(_norm(visit.gradient))
-        return {t: float(np.linalg.norm(found[t])) for t in sorted(found)}
+            for visit in walk.visits(gradients, nodes):
+                if isinstance(visit, Passed):
+                    for _, steps, norms in visit.states():
+                        found.add_all(steps, norms)
+                elif visit.node in wanted:
+                    found.add(wanted[visit.node][1], norm(visit.gradient))
+        return found.curve(lane is not None and self.runs.falls(lane))
 
     @cached_property
-    def decay(self) -> Norms:
+    def decay(self) -> Curve:
         """How the gradient decays that enters last, by step, in the order in which these ran.
 
         It is that of the first run which the loss reads: where the loss enters its last step, the
         norms of the gradient by its whole state, if no other loss entered.
         """
-        seeds = self._seeds()
-        read = {self.steps.moments[n].lane for found in seeds.values() for n in found}
-        for lane, steps in self.steps.lanes.items():
-            if lane in read:
-                last = [t for t in steps if any(self._in(n, lane) for n in seeds.get(t, ()))][-1]
-                if len(seeds) == 1:
+        seeds = self._seeds
+        for lane, steps in self.runs.times.items():
+            if lane in seeds.lanes:
+                if len(seeds.steps) == 1:
                     return self.of(lane)  # it is all there is
-                row = self._row({n: g for n, g in seeds[last].items() if self._in(n, lane)}, lane)
-                return {t: row[t] for t in steps if t in row}
-        return {}
-
-    def _in(self, node: Node, lane: Lane) -> bool:
-        return self.steps.moments[node].lane == lane
+                return self._row(seeds.last(lane, steps), lane)
+        return Collected().curve()
 
     @property
     def rate(self) -> float | None:
@@ -360,8 +306,9 @@ class GradientFlow(Mapping[int, float]):
         It is measured on the older half of `decay`, as far as that has all its digits; None if
         that leaves fewer than three steps.
         """
-        least = ROUNDED * np.finfo(self.tape.root.dtype).tiny
-        found = [v for v in self.decay.values() if v > least and np.isfinite(v)]
+        least = ROUNDED * np.finfo(self.runs.tape.root.dtype).tiny
+        norms = self.decay.numbers
+        found = norms[(norms > least) & np.isfinite(norms)]
         found = found[: max(len(found) // 2, min(len(found), 3))]
         if len(found) < 3:
             return None
@@ -373,12 +320,11 @@ class GradientFlow(Mapping[int, float]):
 
         It is measured on `decay`. If it does not fall below, the first number is that of all steps.
         """
-        steps = [*self.decay.items()][::-1]
-        top = max((v for _, v in steps), default=0.0)
-        for k, (_, v) in enumerate(steps):
-            if v < FORGOTTEN * top and all(w < FORGOTTEN * top for _, w in steps[k:]):
-                return k, True
-        return len(steps), False
+        norms = self.decay.numbers
+        least = FORGOTTEN * norms.max(initial=0.0)
+        above = np.flatnonzero(~(norms < least))
+        first = int(above[0]) if len(above) else len(norms)
+        return len(norms) - first, first > 0
 
     def spectrum(self, start: int, stop: int, lane: Lane | None = None) -> Spectrum:
         """Return the singular values of the Jacobian of the state after a step by an earlier one.
@@ -410,7 +356,7 @@ class GradientFlow(Mapping[int, float]):
     def units(self) -> list[Unit]:
         """The shares of saturated gates and dead units, of each bounded operation in the steps."""
         self._check()
-        return units_of(self.tape, self.steps)
+        return units_of(self.runs)
 
     # --- to look at -------------------------------------------------------------------------------
 
@@ -435,47 +381,6 @@ class GradientFlow(Mapping[int, float]):
             For another suffix.
         """
         picture(self, path)
-
-
-class _Adding:
-    """Collects what each step adds to leaves, of which only the norms are kept."""
-
-    def __init__(self) -> None:
-        self.open: dict[Node, tuple[Moment | None, Array]] = {}
-        self.outside: dict[Node, Array] = {}
-        self.found: dict[Node, dict[int | None, float]] = {}
-
-    def add(self, leaf: Node, here: Moment | None, share: Array) -> None:
-        """Add what one operation gives to a leaf."""
-        if here is None:
-            before = self.outside.get(leaf)
-            self.outside[leaf] = share if before is None else before + share
-            return
-        last = self.open.get(leaf)
-        if last is not None and (last[0] is here or last[0] == here):
-            self.open[leaf] = (here, last[1] + share)
-            return
-        if last is not None:
-            self._close(leaf, *last)
-        self.open[leaf] = (here, share)
-
-    def _close(self, leaf: Node, here: Moment | None, total: Array) -> None:
-        norms, t = self.found.setdefault(leaf, {}), None if here is None else here.step
-        norms[t] = float(np.hypot(norms.get(t, 0.0), _norm(total)))
-
-    def norms(self) -> dict[Node, dict[int | None, float]]:
-        """Return the norm of what each step has added to each leaf."""
-        for leaf, last in self.open.items():
-            self._close(leaf, *last)
-        for leaf, total in self.outside.items():
-            self._close(leaf, None, total)
-        return self.found
-
-
-def _norm(array: Any) -> float:
-    """Return the Euclidean norm, computed in double precision."""
-    flat = array.ravel().astype(np.float64, copy=False)
-    return math.sqrt(flat.dot(flat))
 
 
 def _names(cell: Module | None, nodes: Any) -> dict[Node, str]:

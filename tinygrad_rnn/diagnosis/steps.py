@@ -98,12 +98,18 @@ class Steps:
     def _number(self) -> None:
         """Put the nodes into their steps, and number those of one expression in each step."""
         last: Moment | None = None
+        # a leaf may be made before the steps; a step begins with an operation
+        waiting: dict[Moment, list[Node]] = {}
         counts: dict[Moment, dict[Any, int]] = {}
         kinds: dict[Any, tuple[int, int]] = {}
         for n, moment in self.moments.items():
+            if n.primitive is None and moment.step not in self.lanes.get(moment.lane, ()):
+                waiting.setdefault(moment, []).append(n)
+                continue
             if moment is not last:
                 last = moment
-                into = self.lanes.setdefault(moment.lane, {}).setdefault(moment.step, [])
+                steps = self.lanes.setdefault(moment.lane, {})
+                into = steps.setdefault(moment.step, waiting.pop(moment, []))
                 count = counts.setdefault(moment, {})
             into.append(n)
             if n.primitive is not None:

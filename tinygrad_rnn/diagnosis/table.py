@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from html import escape
 from pathlib import Path
 from typing import Any, Protocol
@@ -11,6 +11,7 @@ from typing import Any, Protocol
 from ..core.errors import TinygradError
 from ..files import replace_file
 from ..ops.table import columns
+from .curve import Curve
 from .units import Unit
 
 COLOURS = ("#00224e", "#c0392b", "#7f6000", "#1b7f5c", "#8e44ad", "#575d6d")
@@ -22,14 +23,17 @@ DECADES = 30  # of the axis at most, from the largest number down
 class Figures(Protocol):
     """What is shown: the attributes of a `GradientFlow`, and its steps."""
 
-    states: dict[str, dict[int, float]]
-    shares: dict[str, dict[int | None, float]]
+    states: dict[str, Curve]
+    shares: dict[str, Curve]
     totals: dict[str, float]
     unused: list[str]
 
-    def __iter__(self) -> Iterator[int]: ...
     @property
-    def decay(self) -> Mapping[int, float]:
+    def norms(self) -> Curve:
+        """See `GradientFlow`."""
+
+    @property
+    def decay(self) -> Curve:
         """See `GradientFlow`."""
 
     @property
@@ -47,20 +51,13 @@ class Figures(Protocol):
 
 def table(flow: Figures) -> str:
     """Return the norms of gradients by states and parameters, and what follows from them."""
-    steps = list(flow)
+    steps = flow.norms.steps.tolist()
     first, last = (steps[0], steps[-1]) if steps else (0, 0)
     rows: list[tuple[str, ...]] = [("state", f"t={first}", "middle", f"t={last}", "largest", "at")]
     for name, norms in flow.states.items():
-        found = [norms.get(t) for t in (first, steps[len(steps) // 2] if steps else 0, last)]
-        top = max(norms, key=lambda t: norms[t], default=None)
-        rows.append(
-            (
-                name,
-                *map(_figure, found),
-                _figure(norms.get(top) if top is not None else None),
-                "" if top is None else f"t={top}",
-            )
-        )
+        found = [norms.at(t) for t in (first, steps[len(steps) // 2] if steps else 0, last)]
+        top = norms.largest
+        rows.append((name, *map(_figure, found), *_largest(top)))
     parts = (
         ["gradient flow: no step hands on a state that a gradient reaches"]
         if not steps
@@ -71,15 +68,12 @@ def table(flow: Figures) -> str:
     )
     rows = [("parameter", "dL/dW", "largest step", "at", "outside of steps")]
     for name, shares in flow.shares.items():
-        inside = {t: v for t, v in shares.items() if t is not None}
-        top = max(inside, key=lambda t: inside[t], default=None)
         rows.append(
             (
                 name,
                 _figure(flow.totals.get(name)),
-                _figure(inside[top] if top is not None else None),
-                "" if top is None else f"t={top}",
-                _figure(shares[None]) if None in shares else "",
+                *_largest(shares.largest),
+                "" if shares.outside is None else _figure(shares.outside),
             )
         )
     parts += ["", *columns(rows, range(1, len(rows[0]))), "", *_summary(flow)]
@@ -107,6 +101,10 @@ def _summary(flow: Figures) -> list[str]:
     if flow.unused:
         lines.append(f"without a gradient: {', '.join(flow.unused)}")
     return lines
+
+
+def _largest(top: tuple[int, float] | None) -> tuple[str, str]:
+    return ("none", "") if top is None else (_figure(top[1]), f"t={top[0]}")
 
 
 def _figure(value: float | None) -> str:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..core.errors import TinygradError
 from ..core.primitive import Array, Primitive
 from ..core.tape import Node
 from ..ops.elementwise import hard_sigmoid, relu, sigmoid, tanh
 from ..ops.source import variables
-from ..ops.table import Tape
 from ..recurrent.ledger import values
 from ..recurrent.moments import Lane
-from .steps import Steps
+from ..recurrent.opened import steps_again
+from .runs import Run, Runs, in_step
 
 LOOKED_AT = 256  # steps at most, evenly spaced
 FLAT = 0.01  # of the largest derivative: below it a unit counts as saturated
@@ -61,42 +63,122 @@ def _primitive(function: object) -> Primitive:
     return found
 
 
-def units_of(tape: Tape, steps: Steps) -> list[Unit]:
+def units_of(runs: Runs) -> list[Unit]:
     """Look at the bounded operations of at most 256 steps of each run."""
-    chosen: dict[Node, tuple[Lane, int, int]] = {}
-    for lane, found in steps.lanes.items():
-        order = sorted(found)
+    found: dict[tuple[Lane, object], list[Piece]] = {}
+    compiled = {run.lane for run in runs.compiled.values()}
+    chosen: dict[Node, tuple[Lane, int]] = {}
+    for lane, every in runs.times.items():
+        order = sorted(every)
         places = np.unique(np.linspace(0, len(order) - 1, LOOKED_AT).round().astype(int))
-        for t in (order[k] for k in places):
-            bounded = [n for n in found[t] if n.primitive in _ENDS]
-            chosen.update((n, (lane, t, k)) for k, n in enumerate(bounded))
-    groups: dict[tuple[Lane, object], list[tuple[int, Node, Array]]] = {}
+        times = [order[k] for k in places]
+        if lane not in compiled:
+            nodes = ((n, t) for t in times for n in runs.steps.lanes[lane][t])
+            chosen.update((n, (lane, t)) for n, t in nodes if n.primitive in _ENDS)
+            continue
+        for t in times:  # of those that did not run compiled
+            if not any(
+                run.lane == lane and t in run.measured.times for run in runs.compiled.values()
+            ):
+                bounded = [n for n in runs.steps.lanes[lane][t] if n.primitive in _ENDS]
+                for k, n in enumerate(bounded):
+                    found.setdefault((lane, k), []).append(Piece(n, [t], _value(n)[None]))
+        for run in runs.compiled.values():
+            own = [t for t in times if t in run.measured.times]
+            for key, piece in _of_compiled(run, own) if run.lane == lane and own else ():
+                found.setdefault((lane, key), []).append(piece)
     known = {n: n.saved[0] for n in chosen if n.saved[0] is not None}
     if len(known) < len(chosen):
-        known.update((n, value) for n, value in values(tape) if n in chosen)
-    for n, (lane, t, _) in chosen.items():
-        groups.setdefault((lane, steps.key(n)), []).append((t, n, known[n]))
-    return [_unit(lane, found) for (lane, _), found in groups.items()]
+        known.update((n, value) for n, value in values(runs.tape) if n in chosen)
+    for n, (lane, t) in chosen.items():
+        found.setdefault((lane, runs.steps.key(n)), []).append(Piece(n, [t], known[n][None]))
+    return [_unit(lane, pieces) for (lane, _), pieces in found.items()]
 
 
-def _unit(lane: Lane, found: list[tuple[int, Node, Array]]) -> Unit:
-    node = found[0][1]
-    low, high = _ENDS[node.primitive]
+class Piece(NamedTuple):
+    """The values that an operation had in some steps, (steps, ...)."""
+
+    node: Node
+    times: list[int]
+    values: Array
+
+
+def _of_compiled(run: Run, times: list[int]) -> Iterator[tuple[int, Piece]]:
+    """Yield the bounded operations of some steps of a compiled sequence, numbered as in each step."""
+    nodes = _together(run, times) if run.measured.separable else None
+    if nodes is not None:
+        for k, n in enumerate(nodes):
+            value = _value(n).reshape(len(times), n.shape[0] // len(times), *n.shape[1:])
+            yield k, Piece(n, times, value)
+        return
+    states = run.measured.states(times)
+    for j, t in enumerate(times):
+        given = [*run.measured.inputs, *(s[j] for s in states)]
+        made, (results,) = steps_again(run.node, [t], given)
+        for k, n in enumerate(n for n in run.needed(made, results) if n.primitive in _ENDS):
+            yield k, Piece(n, [t], _value(n)[None])
+
+
+def _together(run: Run, times: list[int]) -> list[Node] | None:
+    """Run some steps of a compiled sequence as rows of one batch, and return bounded operations.
+
+    None if something else comes out than in the compiled steps.
+    """
+    measured = run.measured
+    places = np.array(times) - measured.first
+    inputs = [_as_rows(x[places])[None] for x in measured.inputs]
+    before, after = ([_as_rows(s) for s in measured.states(times, k)] for k in (0, 1))
+    try:
+        made, (results,) = steps_again(run.node, [measured.first], [*inputs, *before])
+    except TinygradError:
+        return None
+    for y, expected in zip(results[-len(after) :], after, strict=True):
+        if y.shape != expected.shape or not _close(y.array, expected):
+            return None
+    nodes = [n for n in run.needed(made, results) if n.primitive in _ENDS]
+    return nodes if all(n.shape[:1] == after[0].shape[:1] for n in nodes) else None
+
+
+def _as_rows(several: Array) -> Array:
+    """Return values of steps, (steps, rows, ...), as rows of one batch."""
+    steps, rows, *rest = several.shape
+    return several.reshape(steps * rows, *rest)
+
+
+def _value(node: Node) -> Array:
+    """Return the value of an operation whose rule reads it, or what it is computed from."""
+    out, *inputs = node.saved
+    return np.asarray(node.primitive.forward(*inputs, **node.params) if out is None else out)
+
+
+def _close(one: Array, two: Array) -> bool:
+    """Whether two arrays differ by roundings."""
+    if one.dtype.kind != "f":
+        return bool(np.array_equal(one, two))
+    least = np.sqrt(np.finfo(one.dtype).eps)
+    return bool(np.allclose(one, two, rtol=least, atol=least, equal_nan=True))
+
+
+def _unit(lane: Lane, pieces: list[Piece]) -> Unit:
+    low, high = _ENDS[pieces[0].node.primitive]
     total = up = down = 0
     saturated: dict[int, float] = {}
     always: Any = True
-    for t, _, value in found:
+    of: dict[int, Node] = {}
+    for node, times, value in pieces:
         above, below = value > high, value <= low
         flat = above | below
         total, up, down = total + value.size, up + int(above.sum()), down + int(below.sum())
-        saturated[t] = float(flat.mean()) if value.size else 0.0
-        always = always & flat.reshape(-1, flat.shape[-1] if flat.ndim else 1).all(axis=0)
+        shares = flat.reshape(len(times), -1).mean(axis=1) if value.size else np.zeros(len(times))
+        saturated.update(zip(times, shares.tolist(), strict=True))
+        always = always & flat.reshape(-1, flat.shape[-1] if flat.ndim > 1 else 1).all(axis=0)
+        of.update(dict.fromkeys(times, node))
     worst = max(saturated, key=lambda t: saturated[t])
-    node = next(n for t, n, _ in found if t == worst)
+    node = in_step(of[worst], worst)
     name = variables([node]).get(node, node.op)
     count = max(total, 1)
     dead = float(np.mean(always))
-    return Unit(lane, name, node, len(found), saturated, up / count, down / count, dead)
+    return Unit(lane, name, node, len(saturated), saturated, up / count, down / count, dead)
 
 
 def _ends(flat: float) -> dict[Primitive, tuple[float, float]]:
