@@ -20,7 +20,7 @@ from .flow_runs import HIDDEN, INPUT, Plain, every, inputs, last, run
 # of all kinds: a first state that needs no gradient, a state that backward does not read, the parameter
 # of which parts are gradients of several products, a product with a constant, places, a window of inputs
 CELLS = ["LSTM", "FastWeights", "ClockworkRNN", "AntisymmetricRNN", "PeepholeLSTM", "FastGRNN", "ConvLSTM", "QRNN",
-         "ResidualLSTM", "MLSTM", "GRUResetBefore"]  # fmt: skip
+         "ResidualLSTM", "MLSTM", "GRUResetBefore", "LIF"]  # fmt: skip
 LOSSES = ["outputs", "last output", "state", "reverse", "all states"]
 
 

@@ -295,7 +295,7 @@ class _Reach:
     def state(self, k: int) -> Array:
         """Return at which steps a gradient comes to a component of the state that is handed on."""
         outputs: list[Node] = self.step.recorded[0].program.outputs
-        node = self.step.new_states[k].node
+        node = outputs[len(self.step.outputs) + k]
         return self._steps(lambda active: any(sources_of(outputs[e], {node}) for e in active))
 
 
