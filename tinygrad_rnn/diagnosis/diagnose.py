@@ -16,7 +16,9 @@ from ..ops.checks import number, shown
 from ..optim.optimizer import Optimizer
 from ..recurrent.moments import Lane
 from .flow import GradientFlow, gradient_flow
-from .inputs import constant_inputs, cuts, ignored_inputs
+from .inputs import LOOKED_AT, Cut, constant_inputs, cuts, ignored_inputs
+from .runs import in_step
+from .steps import Steps
 from .units import Unit
 
 VANISHED = 1e-6  # of the largest norm: about what single precision still adds up
@@ -135,13 +137,14 @@ def diagnose(
     flow = loss if isinstance(loss, GradientFlow) else gradient_flow(loss, cell)
     rate = None if lr is None else number(lr, "diagnose: lr", "[0, inf)")
     with without_collection():
-        found = [*_cut(flow)]
-        for lane in flow.steps.lanes:
+        looked = flow.runs.shown(LOOKED_AT + 1)
+        found = [*_cut(cuts(flow.runs.tape, looked))]
+        for lane in flow.runs.times:
             found += [*_exploding(flow, lane), *_vanishing(flow, lane)]
         for unit in flow.units:
             found += [*_saturated(flow, unit)]
-        found += [*_unused(flow), *_inputs(flow), *_learning(flow, optimizer, rate)]
-    return Diagnosis(found, max(map(len, flow.steps.lanes.values())))
+        found += [*_unused(flow), *_inputs(looked.steps), *_learning(flow, optimizer, rate)]
+    return Diagnosis(found, max(map(len, flow.runs.times.values())))
 
 
 def _at(node: Node) -> tuple[int | None, str, str]:
@@ -151,14 +154,16 @@ def _at(node: Node) -> tuple[int | None, str, str]:
 
 def _maker(flow: GradientFlow, lane: Lane, step: int) -> Node:
     """Return the operation that makes a state in a step."""
-    return next(s.makers[step] for s in flow.steps.states if s.lane == lane and step in s.makers)
+    makers = [s.makers for s in flow.runs.steps.states if s.lane == lane]
+    first = next(iter(makers[0].values()))  # of a compiled sequence, whose steps are all alike
+    return next((found[step] for found in makers if step in found), None) or in_step(first, step)
 
 
 def _exploding(flow: GradientFlow, lane: Lane) -> Iterator[Finding]:
     """Compare the gradient by the state with all that has come in after it."""
     norms, entering = flow.of(lane), flow.entering[lane]
     entered = 0.0
-    for t in reversed(list(flow.steps.lanes[lane])):
+    for t in reversed(flow.runs.times[lane]):
         entered += entering.get(t, 0.0)
         v = norms.get(t)
         if v is None or (np.isfinite(v) and v <= EXPLODED * entered):
@@ -179,7 +184,7 @@ def _exploding(flow: GradientFlow, lane: Lane) -> Iterator[Finding]:
 def _vanishing(flow: GradientFlow, lane: Lane) -> Iterator[Finding]:
     """Find the latest step from which on backwards next to nothing arrives."""
     norms = flow.of(lane)
-    order = [t for t in flow.steps.lanes[lane] if t in norms]
+    order = [t for t in flow.runs.times[lane] if t in norms]
     top = max((v for v in norms.values() if np.isfinite(v)), default=0.0)
     lost = -1
     for k, t in enumerate(order):
@@ -232,8 +237,8 @@ def _saturated(flow: GradientFlow, unit: Unit) -> Iterator[Finding]:
         )
 
 
-def _cut(flow: GradientFlow) -> Iterator[Finding]:
-    for cut in cuts(flow.tape, flow.steps):
+def _cut(found: list[Cut]) -> Iterator[Finding]:
+    for cut in found:
         node, count = cut.reader, len(cut.steps)
         often = f"and at {count - 1} other steps that were looked at" if count > 1 else ""
         yield Finding(
@@ -255,9 +260,9 @@ def _unused(flow: GradientFlow) -> Iterator[Finding]:
         )
 
 
-def _inputs(flow: GradientFlow) -> Iterator[Finding]:
-    for node in ignored_inputs(flow.steps):
-        lane = flow.steps.moments[node].lane
+def _inputs(steps: Steps) -> Iterator[Finding]:
+    for node in ignored_inputs(steps):
+        lane = steps.moments[node].lane
         yield Finding(
             "ignored input",
             f"the state of {lane.described()} does not depend on its input: no operation of a step, such as {node.op}{node.where.described()}, reads it, "
@@ -265,8 +270,8 @@ def _inputs(flow: GradientFlow) -> Iterator[Finding]:
             "Let the step read x, and begin with input weights that are not zero (tg.init.xavier_uniform).",
             *_at(node),
         )
-    for node in constant_inputs(flow.steps):
-        lane = flow.steps.moments[node].lane
+    for node in constant_inputs(steps):
+        lane = steps.moments[node].lane
         yield Finding(
             "constant input",
             f"the input of {lane.described()} is the same in all steps and rows, where {node.op}{node.where.described()} reads it, so it says nothing.",

@@ -15,7 +15,7 @@ from ..core.tensor import Tensor
 from ..kernels.runtime import without_collection
 from ..module import Module
 from ..ops.checks import shown
-from ..ops.table import Tape, tape
+from ..ops.table import tape
 from ..recurrent.ledger import check_walkable
 from ..recurrent.moments import Lane
 from ..recurrent.opened import opened
@@ -149,15 +149,9 @@ class GradientFlow(Mapping[int, float]):
             if p.requires_grad and (id(p.node) not in reached or not self.totals[name])
         ]
 
-    @cached_property
-    def tape(self) -> Tape:
-        """What was recorded, in single steps."""
-        return opened(self._whole, measured=True, segments=True)
-
-    @cached_property
-    def steps(self) -> Steps:
-        """Runs, steps and states on this tape."""
-        return self.runs.steps if self.tape is self.runs.tape else Steps(self.tape.nodes)
+    def _opened(self) -> Steps:
+        """Return all that was recorded, in single steps."""
+        return Steps(opened(self._whole, measured=True, segments=True).nodes)
 
     # --- of all states together -------------------------------------------------------------------
 
@@ -350,7 +344,7 @@ class GradientFlow(Mapping[int, float]):
             If there are no such steps, or the graph was released since.
         """
         self._check()
-        return spectrum_of(self.steps, start, stop, lane)
+        return spectrum_of(self.runs, self._opened, start, stop, lane)
 
     @cached_property
     def units(self) -> list[Unit]:

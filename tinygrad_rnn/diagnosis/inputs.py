@@ -14,6 +14,7 @@ from ..ops.facts import facts_of
 from ..ops.table import Tape
 from ..recurrent.ledger import values
 from ..recurrent.moments import Lane
+from .runs import Shown
 from .steps import Steps, is_input
 
 LOOKED_AT = 64  # steps of a run at most, from the first one on
@@ -27,14 +28,17 @@ class Cut(NamedTuple):
     steps: list[int]
 
 
-def cuts(tape: Tape, steps: Steps) -> list[Cut]:
+def cuts(tape: Tape, shown: Shown) -> list[Cut]:
     """Find constants that steps read and that are what the step before them has computed."""
+    steps = shown.steps
     found: dict[tuple[Lane, object], Cut] = {}
     suspects = [*_suspects(steps)]
     if not suspects:
         return []
-    wanted = {n for _, _, before, _ in suspects for n in before}
-    known = {n: value for n, value in values(tape) if n in wanted}
+    on_tape = {*tape.nodes}
+    wanted = {n for _, _, before, _ in suspects for n in before if n in on_tape}
+    known = {n: value for n, value in values(tape) if n in wanted} if wanted else {}
+    known |= shown.known
     for reader, leaf, before, t in suspects:
         if any(_same(leaf.value, known[n]) for n in before if n in known):
             key = (steps.moments[reader].lane, steps.key(reader))

@@ -116,6 +116,20 @@ class Passed(NamedTuple):
                 yield handed.state, times[reached], norms[reached]
 
 
+class Shown(NamedTuple):
+    """Single steps to look at.
+
+    Attributes
+    ----------
+    steps : Steps
+    known : dict of Node to array
+        The values of what the shown steps of compiled sequences give and hand on.
+    """
+
+    steps: Steps
+    known: dict[Node, Array]
+
+
 class Runs:
     """What stands in which step, with compiled sequences as they are.
 
@@ -184,11 +198,7 @@ class Runs:
                 self._known[n.params[PIECE]] = None
                 return False
             known[n] = found
-            made, _ = found
-            # a run is told from others by its last step, and by what is done outside of steps
-            first = next(m for m in made if _is_in_step(m))
-            outside = in_step(first, None)
-            nodes += [outside, *made, in_step(first, measured.times[-1]), outside]
+            nodes += _as_run(found[0], measured.times, len(found[1]))
         self.steps = Steps(nodes)
         self.compiled: dict[Node, Run] = {}
         for n, (made, results) in known.items():
@@ -205,6 +215,33 @@ class Runs:
             self.compiled[n] = Run(n, measured, lane, len(results), read, late, states)
         self.times = self._times()
         return True
+
+    def shown(self, count: int) -> Shown:
+        """Return the single steps, and so many first ones of each compiled sequence."""
+        if not self.compiled:
+            return Shown(self.steps, {})
+        nodes: list[Node] = []
+        known: dict[Node, Array] = {}
+        for n in self.tape.nodes:
+            if n in self.compiled:
+                times = self.compiled[n].measured.times
+                made, steps = steps_again(n, times[:count])
+                nodes += _as_run(made, times, count)
+                known.update((y.node, y.array) for step in steps for y in step if y.node)
+            elif n not in self.parts:
+                nodes.append(n)
+        return Shown(Steps(nodes), known)
+
+    def between(self, lane: Lane, start: int, stop: int) -> Steps | None:
+        """Return the steps of a compiled sequence from one to another; None if it is not one."""
+        for run in self.compiled.values():
+            times = run.measured.times
+            if run.lane == lane and start in times and stop in times:
+                some = times[times.index(start) : times.index(stop) + 1]
+                states = [s[0] for s in run.measured.states([start])]
+                made, _ = steps_again(run.node, some, [*run.measured.inputs, *states])
+                return Steps(made)
+        return None
 
     def _first_steps(
         self, node: Node, measured: Measurable, what: str
@@ -382,6 +419,17 @@ class Walk:
         if there is not None and there != lane:
             before = self.outside.get(source)
             self.outside[source] = share if before is None else before + share
+
+
+def _as_run(made: Sequence[Node], times: range, count: int) -> list[Node]:
+    """Return the nodes of some first steps, as they stand for a run through all of its steps.
+
+    It is told from others by its last step, and by what is done outside of steps.
+    """
+    first = next(m for m in made if _is_in_step(m))
+    outside = in_step(first, None)
+    last = [in_step(first, times[-1])] if count < len(times) else []
+    return [outside, *made, *last, outside]
 
 
 def _is_in_step(node: Node) -> bool:

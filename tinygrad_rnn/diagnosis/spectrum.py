@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -12,6 +13,7 @@ from ..core.tape import Node
 from ..kernels.runtime import without_collection
 from ..recurrent.ledger import walk_back
 from ..recurrent.moments import Lane
+from .runs import Runs
 from .steps import State, Steps
 
 
@@ -48,24 +50,33 @@ class Spectrum(NamedTuple):
         return float(largest ** (1 / abs(self.stop - self.start)))
 
 
-def spectrum_of(steps: Steps, start: int, stop: int, lane: Lane | None) -> Spectrum:
-    """Walk back from each element of the state after `stop` to the state after `start`."""
-    lane = next(iter(steps.lanes)) if lane is None else lane
-    if lane not in steps.lanes:
-        raise GraphError(f"spectrum: there is no run {lane}; there are {list(steps.lanes)}")
-    states = [s for s in steps.states if s.lane == lane]
-    order = list(steps.lanes[lane])
+def spectrum_of(
+    runs: Runs, opened: Callable[[], Steps], start: int, stop: int, lane: Lane | None
+) -> Spectrum:
+    """Walk back from each element of the state after `stop` to the state after `start`.
+
+    `opened` returns all as single steps, where it is needed.
+    """
+    lane = next(iter(runs.times)) if lane is None else lane
+    if lane not in runs.times:
+        raise GraphError(f"spectrum: there is no run {lane}; there are {list(runs.times)}")
+    order = runs.times[lane]
     if start not in order or stop not in order or order.index(start) >= order.index(stop):
         raise GraphError(
             f"spectrum: expected two steps of {lane.described()}, the earlier first, which runs from {order[0]} to {order[-1]}; found {start} and {stop}"
         )
+    compiled = any(run.lane == lane for run in runs.compiled.values())
+    steps = (runs.between(lane, start, stop) or opened()) if compiled else runs.steps
+    if lane not in steps.lanes:  # of these steps alone
+        lane = next(iter(steps.lanes))
+    states = [s for s in steps.states if s.lane == lane]
     states = [s for s in states if start in s.makers and stop in s.makers]
     if not states:
         raise GraphError(
             f"spectrum: steps {start} and {stop} of {lane.described()} hand on no state"
         )
     ends, begins = [s.makers[stop] for s in states], [s.makers[start] for s in states]
-    between = order[order.index(start) + 1 : order.index(stop) + 1]
+    between = list(order[order.index(start) + 1 : order.index(stop) + 1])
     nodes = [n for t in reversed(between) for n in reversed(steps.lanes[lane][t])]
     rows = _rows(states, stop)
     with without_collection(), np.errstate(all="ignore"):
