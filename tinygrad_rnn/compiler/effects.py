@@ -90,11 +90,11 @@ class Player:
     values : sequence of array or Tensor
         The values that the compiled steps had, one for each of `drawn`; those of a step (T, ...).
     times : sequence of int
-        The steps.
+        The steps, in rising or in falling order.
     """
 
     def __init__(self, drawn: Sequence[Drawn], values: Sequence[Any], times: Sequence[int]) -> None:
-        self.drawn, self.values, self.first = drawn, values, min(times)
+        self.drawn, self.values, self.first = drawn, values, min(times[0], times[-1])
         self.found: Iterator[int] = iter(())
         self.step: int | None = None
 

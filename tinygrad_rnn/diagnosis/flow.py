@@ -134,6 +134,7 @@ class GradientFlow(Mapping[int, float]):
         self.states, self.entering = found.states, found.entering
         self.parameters, self.shares = found.parameters, found.shares
         self.gradients, self.totals = found.gradients, found.totals
+        self._into = found.walk.into
         self.unused = [] if cell is None else self._unused(cell)
 
     def _seed(self) -> Array:
@@ -259,7 +260,7 @@ class GradientFlow(Mapping[int, float]):
     @cached_property
     def _seeds(self) -> Seeds:
         """What comes from the loss itself into the steps."""
-        return Seeds(self.runs, self._seed())
+        return Seeds(self.runs, self._seed(), self._into)
 
     def _row(self, step: int, lane: Lane | None = None) -> Curve:
         """Return the norms of the gradient by all states, or those of a run, of what enters at a step."""
@@ -286,11 +287,11 @@ class GradientFlow(Mapping[int, float]):
         norms of the gradient by its whole state, if no other loss entered.
         """
         seeds = self._seeds
-        for lane, steps in self.runs.times.items():
+        for lane in self.runs.times:
             if lane in seeds.lanes:
                 if len(seeds.steps) == 1:
                     return self.of(lane)  # it is all there is
-                return self._row(seeds.last(lane, steps), lane)
+                return self._row(seeds.last(lane), lane)
         return Collected().curve()
 
     @property

@@ -324,6 +324,8 @@ class Walk:
     ----------
     outside : dict of Node to array
         What has come from outside of a run into what it has made, until this is visited.
+    into : dict of Node to array
+        The same of the results of compiled sequences that were visited.
     """
 
     def __init__(
@@ -337,6 +339,7 @@ class Walk:
         self.outside: dict[Node, Array] = {}
         self.arrived: dict[Node, Parts] = {}
         self.entering: dict[Node, Parts] = {}
+        self.into: dict[Node, Array] = {}
 
     def visits(
         self, gradients: dict[Node, Array], nodes: Iterable[Node]
@@ -380,6 +383,7 @@ class Walk:
         self.arrived.setdefault(whole, {})[k] = g
         if (entering := self.outside.pop(part, None)) is not None:
             run = self.runs.compiled[whole]
+            self.into[part] = entering
             self.entering.setdefault(whole, {})[k] = run.from_the_first(k, entering)
 
     def _pass(self, run: Run, gradients: dict[Node, Array], walked: list[Passed]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import numpy as np
 
@@ -21,6 +21,9 @@ class Seeds:
     runs : Runs
     seed : array
         The gradient of the loss by itself.
+    arrived : dict of Node to array, optional
+        What has come from outside into results of compiled sequences, where that is known: if there
+        is one run alone, it comes from the loss.
 
     Attributes
     ----------
@@ -30,17 +33,15 @@ class Seeds:
         The runs of these.
     """
 
-    def __init__(self, runs: Runs, seed: Array) -> None:
+    def __init__(self, runs: Runs, seed: Array, arrived: dict[Node, Array] | None = None) -> None:
         self.runs = runs
         moments = runs.steps.moments
-        gradients: dict[Node, Array] = {runs.tape.root: seed}
-        inside = (moments, runs.parts, runs.compiled)
-        outside = (
-            n for n in reversed(runs.tape.nodes) if not any(n in several for several in inside)
-        )
-        with np.errstate(all="ignore"):
-            for _ in walk_back(outside, gradients):
-                pass
+        gradients = arrived
+        every_step = {sum(map(len, runs.times.values()))}
+        alone = every_step == {len(run.measured.times) for run in runs.compiled.values()}
+        if arrived is None or not alone:
+            gradients = self._walked(seed)
+        assert gradients is not None
         # of single operations, and of results of compiled sequences with the steps they come into
         self._single: dict[int, dict[Node, Array]] = {}
         self._parts: list[tuple[Node, Run, Array, Array]] = []
@@ -58,6 +59,19 @@ class Seeds:
         self.lanes = {moments[n].lane for found in self._single.values() for n in found}
         self.lanes |= {run.lane for _, run, _, _ in self._parts}
 
+    def _walked(self, seed: Array) -> dict[Node, Array]:
+        """Return what arrives in the steps by a walk that ends there."""
+        runs = self.runs
+        gradients: dict[Node, Array] = {runs.tape.root: seed}
+        inside = (runs.steps.moments, runs.parts, runs.compiled)
+        outside = (
+            n for n in reversed(runs.tape.nodes) if not any(n in several for several in inside)
+        )
+        with np.errstate(all="ignore"):
+            for _ in walk_back(outside, gradients):
+                pass
+        return gradients
+
     @staticmethod
     def _entered(run: Run, part: Node, g: Array) -> Array:
         """Return the steps of a compiled sequence into which a gradient comes by one of its results."""
@@ -66,14 +80,14 @@ class Seeds:
             return np.array([times[-1]] if g.any() else [], int)
         return np.flatnonzero((g.reshape(len(g), -1) != 0).any(axis=1)) + run.measured.first
 
-    def last(self, lane: Lane, times: Sequence[int]) -> int:
+    def last(self, lane: Lane) -> int:
         """Return the last step of a run, in the order in which they ran, into which something comes."""
         moments = self.runs.steps.moments
-        entered = {t for t, of in self._single.items() if any(moments[n].lane == lane for n in of)}
+        entered = [t for t, of in self._single.items() if any(moments[n].lane == lane for n in of)]
         for _, run, _, steps in self._parts:
             if run.lane == lane:
-                entered.update(steps.tolist())
-        return next(t for t in reversed(times) if t in entered)
+                entered += [int(steps[0]), int(steps[-1])]
+        return min(entered) if self.runs.falls(lane) else max(entered)
 
     def at(self, step: int, lane: Lane | None = None) -> dict[Node, Array]:
         """Return what comes into a step, of all runs or of one."""

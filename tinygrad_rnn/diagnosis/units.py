@@ -69,24 +69,23 @@ def units_of(runs: Runs) -> list[Unit]:
     compiled = {run.lane for run in runs.compiled.values()}
     chosen: dict[Node, tuple[Lane, int]] = {}
     for lane, every in runs.times.items():
-        order = sorted(every)
+        order = every[:: -1 if runs.falls(lane) else 1]
         places = np.unique(np.linspace(0, len(order) - 1, LOOKED_AT).round().astype(int))
         times = [order[k] for k in places]
         if lane not in compiled:
             nodes = ((n, t) for t in times for n in runs.steps.lanes[lane][t])
             chosen.update((n, (lane, t)) for n, t in nodes if n.primitive in _ENDS)
             continue
-        for t in times:  # of those that did not run compiled
-            if not any(
-                run.lane == lane and t in run.measured.times for run in runs.compiled.values()
-            ):
-                bounded = [n for n in runs.steps.lanes[lane][t] if n.primitive in _ENDS]
-                for k, n in enumerate(bounded):
-                    found.setdefault((lane, k), []).append(Piece(n, [t], _value(n)[None]))
-        for run in runs.compiled.values():
+        rest = times
+        for run in (run for run in runs.compiled.values() if run.lane == lane):
             own = [t for t in times if t in run.measured.times]
-            for key, piece in _of_compiled(run, own) if run.lane == lane and own else ():
+            rest = [t for t in rest if t not in run.measured.times]
+            for key, piece in _of_compiled(run, own) if own else ():
                 found.setdefault((lane, key), []).append(piece)
+        for t in rest:  # which did not run compiled
+            bounded = [n for n in runs.steps.lanes[lane][t] if n.primitive in _ENDS]
+            for k, n in enumerate(bounded):
+                found.setdefault((lane, k), []).append(Piece(n, [t], _value(n)[None]))
     known = {n: n.saved[0] for n in chosen if n.saved[0] is not None}
     if len(known) < len(chosen):
         known.update((n, value) for n, value in values(runs.tape) if n in chosen)
