@@ -330,11 +330,14 @@ class Block:
             return abs(first.factor) * self._norms_alone(first.source)
         outers = [sunk.products.get(term.source) for term in group]
         alike = {(o.slices, o.M, o.N) if o else None for o in outers}
-        if len(alike) == 1 and None not in alike:  # it is one product, of more columns
-            sides = [self.sides(term.source) for term in group]
-            left = [term.factor * a.values for term, (a, _) in zip(group, sides, strict=True)]
-            right = [b.values for _, b in sides]
-            return norms_of_products(*(Side(np.concatenate(s, axis=-1)) for s in (left, right)))
+        if len(alike) == 1 and None not in alike:  # it is one product
+            lefts, rights = zip(*(self.sides(term.source) for term in group), strict=True)
+            for one, other in ((lefts, rights), (rights, lefts)):
+                if all(side is one[0] for side in one):
+                    return norms_of_products(one[0], Side(_sum(group, other)))
+            scaled = [t.factor * side.values for t, side in zip(group, lefts, strict=True)]
+            right = _side_by_side([side.values for side in rights])
+            return norms_of_products(_side_by_side(scaled), right)
         every = slice(0, self.hi - self.lo)
         several = [t.factor * self.value(t.source, every) for t in group]
         return step_norms(functools.reduce(np.add, several))
@@ -380,6 +383,24 @@ class Block:
         several = range(len(source.shape)) if axes is None else np.atleast_1d(axes)
         axis = tuple([int(a) % len(source.shape) + 1 for a in several])
         return np.asarray(whole.sum(axis=axis)).reshape(len(found), *v.shape)
+
+
+def _sum(group: Sequence[Term], sides: Sequence[Side]) -> Array:
+    """Return the sum of sides, each with the factor of its term."""
+    several = [
+        side.values if term.factor == 1 else term.factor * side.values
+        for term, side in zip(group, sides, strict=True)
+    ]
+    found: Array = functools.reduce(np.add, several)
+    return found
+
+
+def _side_by_side(several: Sequence[Array]) -> Side:
+    """Return the columns of several sides as those of one."""
+    turned = [
+        values.swapaxes(-1, -2) for values in several
+    ]  # where columns stand one after the other
+    return Side(np.concatenate(turned, axis=-2).swapaxes(-1, -2))
 
 
 def _is_sum_of_rows(v: Value, source: Value) -> bool:
