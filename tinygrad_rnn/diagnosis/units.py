@@ -160,18 +160,21 @@ def _close(one: Array, two: Array) -> bool:
 
 def _unit(lane: Lane, pieces: list[Piece]) -> Unit:
     low, high = _ENDS[pieces[0].node.primitive]
+    of = {t: piece.node for piece in pieces for t in piece.times}
+    if len({piece.values.shape[1:] for piece in pieces}) == 1:  # all at once
+        every = [t for piece in pieces for t in piece.times]
+        whole = np.concatenate([piece.values for piece in pieces])
+        pieces = [Piece(pieces[0].node, every, whole)]
     total = up = down = 0
     saturated: dict[int, float] = {}
     always: Any = True
-    of: dict[int, Node] = {}
-    for node, times, value in pieces:
+    for _, times, value in pieces:
         above, below = value > high, value <= low
         flat = above | below
         total, up, down = total + value.size, up + int(above.sum()), down + int(below.sum())
         shares = flat.reshape(len(times), -1).mean(axis=1) if value.size else np.zeros(len(times))
         saturated.update(zip(times, shares.tolist(), strict=True))
         always = always & flat.reshape(-1, flat.shape[-1] if flat.ndim > 1 else 1).all(axis=0)
-        of.update(dict.fromkeys(times, node))
     worst = max(saturated, key=lambda t: saturated[t])
     node = in_step(of[worst], worst)
     name = variables([node]).get(node, node.op)
