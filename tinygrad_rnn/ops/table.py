@@ -5,7 +5,7 @@ A tape as a table with the time step of each node, a traced program as text.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from ..core.errors import GraphError
@@ -30,6 +30,9 @@ class Tape(Sequence[Node]):
 
     def __getitem__(self, index: Any) -> Any:
         return self.nodes[index]
+
+    def __iter__(self) -> Iterator[Node]:
+        return iter(self.nodes)
 
     def table(self, limit: int | None = 40) -> str:
         """Return the rows as text; of a tape longer than `limit`, the head and the last rows."""
