@@ -5,6 +5,7 @@ The way back to NumPy, the cache on disk, threads and forks, and arrays of every
 
 from __future__ import annotations
 
+import math
 import os
 import subprocess
 import sys
@@ -18,7 +19,7 @@ import numpy as np
 import pytest
 
 import tinygrad_rnn as tg
-from tinygrad_rnn.kernels import runtime
+from tinygrad_rnn.kernels import norm, runtime
 from tinygrad_rnn.loops import elementwise as fused
 
 from .processes import together
@@ -645,3 +646,18 @@ def test_elementwise_functions_that_ignore_inputs(
     repeated = out.size // size
     np.testing.assert_allclose(x.grad.numpy(), slope * x.numpy() * repeated)
     np.testing.assert_allclose(y.grad.numpy(), 0)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("size", [0, 1, 15, 16, 17, 100, norm.BLOCK, 2 * norm.BLOCK + 33])
+@pytest.mark.parametrize("scale", [1e-42, 1.0, 1e15])
+def test_squares_are_summed_alike_by_machine_code(
+    dtype: Any, size: int, scale: float, rng: np.random.Generator
+) -> None:
+    array = (scale * rng.normal(size=size)).astype(dtype)
+    runtime.available()
+    found = norm.squares(array)
+    assert found == norm._squares(array)
+    assert math.isclose(
+        found, math.fsum(x * x for x in array.astype(float).tolist()), rel_tol=1e-12
+    )

@@ -9,6 +9,7 @@ import numpy as np
 
 from ..core.primitive import Array
 from ..core.tensor import Tensor
+from ..kernels import norm
 from ..ops.checks import number
 from ..ops.postponed import postponed
 from .given import gradient_of, tensors_of
@@ -52,18 +53,22 @@ def _joint_norm(arrays: list[Array]) -> float:
 
     It is right also where their squares are too large or too small for the dtype.
     """
-    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
-        squares = sum(float(np.vdot(g, g)) for g in arrays)
-        # squares that vanish in float32, below 1e-45, are nothing beside this
-        if 1e-20 < squares < math.inf:
-            return math.sqrt(squares)
+    total = _squares(arrays)
+    if norm.LEAST < total < norm.MOST:
+        return math.sqrt(total)
+    with np.errstate(under="ignore", invalid="ignore"):
         # nan if there is one
         largest = max((float(np.abs(g).max(initial=0)) for g in arrays), default=0.0)
         if not 0 < largest < math.inf:
             return largest
-        return largest * math.sqrt(
-            sum(float(np.vdot(g, g)) for g in (g.astype(np.float64) / largest for g in arrays))
-        )
+        return largest * math.sqrt(_squares([g.astype(np.float64) / largest for g in arrays]))
+
+
+def _squares(arrays: list[Array]) -> float:
+    total = 0.0
+    for g in arrays:
+        total += norm.squares(g)
+    return total
 
 
 @postponed(lambda parameters, max_value: tensors_of("clip_grad_value", parameters), values=False)
