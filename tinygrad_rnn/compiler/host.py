@@ -255,7 +255,7 @@ class HostProgram:
             for v in values
             if v.shape
         )
-        self._values, self._threads = values, 0
+        self.values, self._threads = values, 0
         self._straight: Straight | None = None
         self.unfit = ""  # why the program is not one call
         self._write(values)
@@ -288,7 +288,7 @@ class HostProgram:
     def _as_one(self) -> Straight | None:
         """Return the program as one call; None if it cannot be one, which `unfit` says."""
         try:
-            return Straight(self._values, self.inputs, self.outputs)
+            return Straight(self.values, self.inputs, self.outputs)
         except Unfit as why:
             self.unfit = str(why)
         except MACHINE as error:

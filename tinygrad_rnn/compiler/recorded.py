@@ -7,20 +7,18 @@ again for gradients of gradients, and what tangents are pushed through.
 
 from __future__ import annotations
 
-import weakref
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from ..core.errors import GraphError, TraceError
-from ..core.primitive import Array, Primitive, Spec
-from ..core.record import describe
-from ..core.tape import Freed, Leaf, Node, Older, Where, caller, context, setting
+from ..core.errors import TraceError
+from ..core.primitive import Array, Spec
+from ..core.tape import Leaf, Node, Older, Where, caller, context, setting
 from ..core.tensor import FLOAT64, Tensor
 from ..core.trace import Program, trace
 from ..core.tree import leaves, unflatten
-from ..kernels.runtime import complain, raising
+from ..ops.as_code import nothing
 from ..ops.facts import ORDINARY
 from ..ops.guards import Changes
 from ..ops.guards.observations import generator_state, set_generator_state
@@ -28,23 +26,17 @@ from ..ops.postponed import Effects
 from ..ops.replay import Done
 from ..recurrent.captured import captured, value_of
 from ..recurrent.effects import Sequences
-from ..recurrent.packing import cut
-from ..recurrent.segment import Segment, as_primitive
 from .arguments import rebuilt, structure_of
 from .automatic import Compiled
-from .host import HostProgram, NoCode, NoLines
+from .call import OnTape, as_array, release
+from .host import HostProgram, NoLines
 from .inside import Lowering
 from .marshal import owner
 from .program import Builder, given
 from .remat import remade, residuals
 from .twice import check_result, check_same, parts_of, same_objects
 from .value import Value, alive
-
-
-class Arrays(dict[str, Any]):
-    """What a call leaves for its backward, by name."""
-
-    __slots__ = ("__weakref__",)
+from .whole import Wholes
 
 
 class _Run:
@@ -197,9 +189,21 @@ class Recording:
         # for each given node the place of its gradient among those that `backward` computes
         self.gradient_of = _places(self.given, self.wrt, found)
         self._forward = HostProgram(forward, values, [*results, *keep], "forward")
+        self._wholes = None if computed else self._as_wholes(self._forward)
+
+    def _as_wholes(self, program: HostProgram) -> Wholes | None:
+        """Return the ways in which what is done besides computing is in the same call."""
+        count = len(self.outputs) - self.done.count
+        taken = self.outputs[count:]
+        if not self.done.steps or any(kind != "constant" for kind, _ in taken):
+            return None
+        own = [place for kind, place in self.outputs[:count] if kind == "constant"]
+        return Wholes(self.done, program, own, [place for _, place in taken])
 
     def compile_loops(self) -> None:
         """Compile what would be compiled at the first call, forward and backward."""
+        if self._wholes is not None and self._wholes.ready() is not None:
+            return
         programs = [self._forward] if self._backward is None else [self._forward, self._backward]
         for program in programs:
             program.compile()
@@ -235,18 +239,57 @@ class Recording:
                     self.walked[k] = Program(self.given, [o])
         return computed, constant
 
-    def computed(self, tensors: list[Tensor]) -> list[Any]:
-        """What the compiled part gives for tensors of the recorded shapes."""
+    def at_once(self, tensors: list[Tensor]) -> tuple[Any] | None:
+        """Compute, do by the same call what is done besides, and return the result in a tuple.
+
+        None where that cannot be: then nothing was changed.
+        """
+        ready = None if self._wholes is None else self._wholes.ready()
+        if ready is None:
+            return None
+        whole, given = ready
+        restore = self.snapshot(tensors) if self.drawn else nothing
+        try:
+            owners, drawn, arrays = self._read(tensors)
+            found = whole.straight([*arrays, *given])
+            if found is None:
+                restore()
+                return None
+            outputs = self.outputs[: len(self.outputs) - self.done.count]
+            made = self._made(outputs, tensors, owners, drawn, found, ())
+        except BaseException:
+            restore()
+            raise
+        return (self._with(made, whole.change(found, Where(*caller()))),)
+
+    def _read(self, tensors: list[Tensor]) -> tuple[list[Tensor], list[Array], list[Array]]:
+        """Return what is outside of the function: its tensors, what is drawn, and all arrays."""
         owners = [owner(n, self.once) for n in self.captured]
         drawn = [t.array for t in self.asked]
         drawn += self._draw() if self.drawn else []
-        arrays = [*[t.array for t in (*tensors, *owners)], *drawn]
+        return owners, drawn, [*[t.array for t in (*tensors, *owners)], *drawn]
+
+    def computed(self, tensors: list[Tensor]) -> list[Any]:
+        """What the compiled part gives for tensors of the recorded shapes."""
+        owners, drawn, arrays = self._read(tensors)
         found = self._forward(*arrays)
         parts: Sequence[Tensor] = ()
         if self._backward is not None:
-            parts = _Call(self, len(tensors), owners, drawn).outputs(tensors, arrays, found)
+            parts = OnTape(self, len(tensors), owners, drawn).outputs(tensors, arrays, found)
+        return self._made(self.outputs, tensors, owners, drawn, found, parts)
+
+    def _made(
+        self,
+        outputs: Sequence[tuple[str, int]],
+        tensors: list[Tensor],
+        owners: list[Tensor],
+        drawn: list[Array],
+        found: Sequence[Any],
+        parts: Sequence[Tensor],
+    ) -> list[Any]:
+        """Return tensors of what was computed; `parts` are those with gradients."""
         made: list[Any] = []
-        for k, (kind, place) in enumerate(self.outputs):
+        for k, (kind, place) in enumerate(outputs):
             if kind == "live":
                 y, dtype = parts[place], self.dtypes[place]
                 made.append(y if y.dtype == dtype else y.astype(dtype))
@@ -255,9 +298,9 @@ class Recording:
             elif kind == "given":
                 made.append((*tensors, *owners, *map(Tensor, drawn))[place])
             else:
-                made.append(Tensor(_array(found[len(self.shapes) + place])))
+                made.append(Tensor(as_array(found[len(self.shapes) + place])))
                 if k in self.walked:
-                    _release(made[-1], self.walked[k], tensors, owners, drawn, self.asked)
+                    release(made[-1], self.walked[k], tensors, owners, drawn, self.asked)
         return made
 
     def check(self, tensors: Sequence[Tensor]) -> None:
@@ -285,12 +328,15 @@ class Recording:
 
     def finished(self, tensors: Sequence[Tensor], made: list[Any]) -> Any:
         """Do what is done besides computing, and return the result of the function."""
-        if self.done.steps:
-            count = len(made) - self.done.count
-            returned = self.done.run(tensors, made[count:], Sequences())
-            for k, (kind, place) in enumerate(self.outputs[:count]):
-                if kind == "called":
-                    made[k] = returned[place]
+        count = len(made) - self.done.count
+        returned = self.done.run(tensors, made[count:], Sequences())
+        return self._with(made[:count], returned)
+
+    def _with(self, made: list[Any], returned: Sequence[Any]) -> Any:
+        """Return the result of the function; `returned` is what the postponed calls gave."""
+        for k, (kind, place) in enumerate(self.outputs[: len(made)]):
+            if kind == "called":
+                made[k] = returned[place]
         values = iter(made)
         return unflatten(
             self.result,
@@ -315,61 +361,13 @@ class Recording:
             kept = self._forward.lines(*arrays)[self.count :]
             found = self._backward.lines(*arrays, *kept, *seeds)
         return tuple(
-            [None if place is None else _array(found[place]) for place in self.gradient_of]
+            [None if place is None else as_array(found[place]) for place in self.gradient_of]
         )
 
     def source(self) -> str:
         """The text of both programs."""
         lines = [self._forward] if self._backward is None else [self._forward, self._backward]
         return "\n\n".join([f"# --- {line.name} ---\n\n{line.source()}" for line in lines])
-
-
-def _on_tensors(
-    program: Program, owners: Sequence[Tensor], drawn: Sequence[Array], asked: Sequence[Tensor]
-) -> Callable[..., list[Tensor]]:
-    """Return a recorded program as a function of its arguments, operation by operation.
-
-    For gradients of gradients, tangents and pictures of a call: with what the function captured and
-    drew then. The tensors that were `asked` for come first in `drawn`; steps of sequences, which are
-    run again, read them as they are.
-    """
-    again_too = any("segment" in n.params for n in program.nodes)
-    held = [*zip(asked, drawn, strict=False)] if again_too else []
-    rest = [*[(o.array, o.node) for o in owners], *[(a, None) for a in drawn]]
-
-    def again(*handles: Tensor) -> list[Tensor]:
-        for t, array in held:
-            if t.array is not array:
-                raise GraphError(
-                    "tg.jit: gradients of gradients, tangents and pictures run the steps of sequences again, but "
-                    f"{describe(t)} is not what it was at the call. Compute them before it is changed"
-                )
-        found = program(*handles, *[Tensor(array, node) for array, node in rest])
-        return [y if isinstance(y, Tensor) else Tensor(_array(y)) for y in found]
-
-    return again
-
-
-def _release(
-    y: Tensor,
-    program: Program,
-    tensors: Sequence[Tensor],
-    owners: Sequence[Tensor],
-    drawn: Sequence[Array],
-    asked: Sequence[Tensor],
-) -> None:
-    """Give a result, whose graph a backward inside has walked, a node that was released.
-
-    It can be drawn, since that runs the steps again.
-    """
-    nodes = tuple([t.node or t.leaf() for t in (*tensors, *owners)])
-    edges = JIT.edges(nodes)
-    if not edges or not context().grad_enabled:
-        return
-    segment = Segment(_on_tensors(program, owners, drawn, asked), len(tensors))
-    segment.live, segment.captured = [0], list(nodes[len(tensors) :])
-    freed = Freed("a loss inside of the function", Where(*caller()))
-    y.node = Node(JIT, nodes, edges, {"segment": segment}, freed, y.array, True, caller())
 
 
 def _backward_of(
@@ -404,72 +402,8 @@ def _places(
     return [place.get(n) for n in given_nodes]
 
 
-def _array(x: Any) -> Array:
-    return x if type(x) is np.ndarray else np.asarray(x)
-
-
 def _wide(node: Node) -> Node:
     """The node of a value in float64."""
     with setting(tracing=True, grad_enabled=True, origin=node.origin):
         wide = Tensor(Spec(node.shape, node.dtype), node).astype(FLOAT64)
     return wide.node or wide.leaf()
-
-
-class _Call(Segment):
-    """One call of a recorded function as a node on the tape."""
-
-    reads = "goes through a compiled function, which needs"
-
-    def __init__(
-        self, recording: Recording, count: int, owners: Sequence[Tensor], drawn: Sequence[Array]
-    ) -> None:
-        again = _on_tensors(recording.program, owners, drawn, recording.asked)
-        super().__init__(again, count)
-        self.recording = recording
-        self.live = list(range(len(recording.shapes)))
-        self.captured = [o.node for o in owners if o.node is not None]
-        # a weak reference to the Arrays, which belong to the node: with its saved values they are
-        # released
-        self.arrays: Any = None
-
-    def outputs(
-        self, tensors: list[Tensor], arrays: list[Any], found: tuple[Any, ...]
-    ) -> list[Tensor]:
-        """The results that have gradients, which hang on one node."""
-        recording = self.recording
-        results = [_array(y) for y in found[: len(recording.shapes)]]
-        whole = self.on_tape(JIT, tensors, self.pack(results))
-        assert whole.node is not None
-        saved = Arrays(given=arrays, kept=found[recording.count :])
-        whole.node.saved[0] = saved  # in place of the output, which no rule reads
-        self.arrays = weakref.ref(saved)
-        return cut(whole, recording.shapes) if len(results) > 1 else [whole]
-
-    def did(self) -> Any:
-        """See `Segment.did`."""
-        return self.recording
-
-    def pack(self, parts: Sequence[Any]) -> Any:
-        """One vector of several results; a single one stays as it is."""
-        return super().pack(parts) if len(parts) > 1 else parts[0]
-
-    def gradients(self, g: Any, values: Any) -> tuple[Any, ...]:
-        """For each input of the node.
-
-        By the compiled program, or where the walk itself is recorded, and where NumPy was told to
-        raise, by the operations one by one.
-        """
-        shapes = self.recording.shapes
-        if not isinstance(g, Tensor) and not raising():
-            self.check_captured()
-            saved = self.arrays()
-            try:
-                return self.recording.gradients(
-                    saved["given"], saved["kept"], cut(g, shapes) if len(shapes) > 1 else [g]
-                )
-            except NoCode as failed:
-                complain(failed.reason)
-        return super().gradients(g.reshape((-1,)) if len(shapes) == 1 else g, values)
-
-
-JIT: Primitive = as_primitive("jit")

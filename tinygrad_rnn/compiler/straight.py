@@ -80,6 +80,8 @@ class Straight:
     ----------
     values, inputs, outputs : sequence of Value
         The program, which stays as it is.
+    extend : callable, optional
+        Is given the program, and may append what is done behind it, with further inputs.
 
     Raises
     ------
@@ -88,9 +90,15 @@ class Straight:
     """
 
     def __init__(
-        self, values: Sequence[Value], inputs: Sequence[Value], outputs: Sequence[Value]
+        self,
+        values: Sequence[Value],
+        inputs: Sequence[Value],
+        outputs: Sequence[Value],
+        extend: Callable[[Program], None] | None = None,
     ) -> None:
         program = Program(values, inputs, outputs)
+        if extend is not None:
+            extend(program)
         every = _values(program)
         for v in every:
             for one in (v, *v.sources):

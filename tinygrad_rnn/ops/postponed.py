@@ -432,7 +432,7 @@ def _kept(argument: Any) -> Any:
 
 
 def postponed(
-    changes: Callable[..., Iterable[Any]], *, values: bool = True
+    changes: Callable[..., Iterable[Any]], *, values: bool = True, native: Any = None
 ) -> Callable[[Any], Any]:
     """Let a function that changes things be called at each call of the function that is recorded.
 
@@ -443,6 +443,9 @@ def postponed(
         attributes it sets.
     values : bool
         Whether it may change the values of the tensors, and not only their gradients.
+    native : callable, optional
+        Takes what says whether a tensor has a gradient, and then what the function takes. It gives
+        the call as machine code (`as_code.AsCode`), or None where there is no such code.
     """
 
     def decorate(function: Any) -> Any:
@@ -459,6 +462,7 @@ def postponed(
 
         called.values = values  # type: ignore[attr-defined]
         called.changes = changes  # type: ignore[attr-defined]
+        called.native = native  # type: ignore[attr-defined]
         return called
 
     return decorate

@@ -55,6 +55,10 @@ class Done:
         self._tensors, self._owners = list(tensors.values()), list(changed.values())
         self._outside = frozenset(tensors)
 
+    def is_argument(self, t: Tensor) -> bool:
+        """Whether a tensor of the trace stands for an argument."""
+        return id(t) in self._arguments
+
     def check(self, arguments: Sequence[Tensor]) -> None:
         """Raise a GraphError for arguments whose `.grad` cannot be filled as backward would.
 

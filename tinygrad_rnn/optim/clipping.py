@@ -3,19 +3,81 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 import numpy as np
 
-from ..core.primitive import Array
-from ..core.tensor import Tensor
+from ..core.primitive import Array, Spec
+from ..core.tape import Where
+from ..core.tensor import FLOAT64, Tensor
 from ..kernels import norm
+from ..kernels.table import Call
+from ..ops.as_code import AsCode, Memory, nothing
 from ..ops.checks import number
 from ..ops.postponed import postponed
 from .given import gradient_of, tensors_of
 
 
-@postponed(lambda parameters, max_norm: tensors_of("clip_grad_norm", parameters), values=False)
+class _Clipping(AsCode):
+    """`clip_grad_norm` of some tensors, where the norm is the root of the sum of the squares."""
+
+    clips = True
+
+    def __init__(self, tensors: list[Tensor], most: float) -> None:
+        self.tensors, self.most, self.reads = tensors, most, []
+        self.makes = [*[Spec(t.shape, t.dtype) for t in tensors], Spec((), FLOAT64)]
+
+    def calls(
+        self, gradients: Sequence[Any], reads: Sequence[Any], makes: Sequence[Any], memory: Memory
+    ) -> list[Call]:
+        """See `AsCode`."""
+        *found, total = makes
+        sizes = [math.prod(t.shape) for t in self.tensors]
+        bits = [8 * t.dtype.itemsize for t in self.tensors]
+        sums, scale = memory.room(8 * len(sizes)), memory.room(8)
+        tiny = max(_tiny(t.dtype) for t in self.tensors)
+        limits = memory.constant(np.array([self.most, tiny]))
+        calls = [
+            Call(
+                norm.address(f"squares_{b}"), False, [n, g, sums._replace(begin=sums.begin + 8 * k)]
+            )
+            for k, (n, b, g) in enumerate(zip(sizes, bits, gradients, strict=True))
+        ]
+        calls.append(Call(norm.address("clipping"), True, [len(sizes), sums, limits, total, scale]))
+        for n, b, g, out in zip(sizes, bits, gradients, found, strict=True):
+            calls.append(Call(norm.address(f"scaled_{b}"), False, [n, g, scale, out]))
+        return calls
+
+    def finished(self, made: Sequence[Array], where: Where) -> tuple[Callable[[], None], float]:
+        """See `AsCode`."""
+        return nothing, made[-1].item()
+
+    def described(self) -> str:
+        """See `AsCode`."""
+        return f"clip_grad_norm of {len(self.tensors)} gradients"
+
+
+def _clipping(
+    has: Callable[[Tensor], bool], parameters: list[Tensor] | Tensor, max_norm: float
+) -> AsCode | None:
+    if type(max_norm) not in (float, int) or not max_norm >= 0:
+        return None
+    once = {id(p): p for p in tensors_of("clip_grad_norm", parameters)}
+    tensors = [p for p in once.values() if has(p)]
+    return _Clipping(tensors, float(max_norm)) if tensors else None
+
+
+def _tiny(dtype: np.dtype[Any]) -> float:
+    """Return the smallest scale by which gradients of a dtype are multiplied."""
+    return float(np.finfo(dtype).tiny)
+
+
+@postponed(
+    lambda parameters, max_norm: tensors_of("clip_grad_norm", parameters),
+    values=False,
+    native=_clipping,
+)
 def clip_grad_norm(parameters: Tensor | Iterable[Tensor], max_norm: float) -> float:
     """Scale all gradients together so that their joint Euclidean norm is at most `max_norm`.
 
@@ -41,7 +103,7 @@ def clip_grad_norm(parameters: Tensor | Iterable[Tensor], max_norm: float) -> fl
         scale = most / total
         for p, g in graded:
             # as a number of the gradients' dtype it would lose digits, or be 0
-            if scale < np.finfo(g.dtype).tiny:
+            if scale < _tiny(g.dtype):
                 p.grad = Tensor(np.asarray((g / np.float64(total)) * most, g.dtype))
             else:
                 p.grad = Tensor(np.multiply(g, scale, out=np.empty_like(g)))

@@ -19,9 +19,11 @@ from ..ops.assignment import give
 from ..ops.postponed import postponed
 from .given import AMOUNT, Number, check_entries, entry, gradient_of, tensors_of
 from .reading import Loops
+from .step_code import step_as_code
 from .update import KEPT, Update
 
 SMALL = 65_536  # elements up to which parameters are computed together
+PLAIN = {float, int}
 LARGE = 16_384  # elements from which on one compiled loop does it, even if nothing else is compiled
 
 
@@ -91,7 +93,7 @@ class Optimizer:
         for p in self.parameters:
             p.grad = None
 
-    @postponed(lambda self: [*self.parameters, self])
+    @postponed(lambda self: [*self.parameters, self], native=step_as_code)
     def step(self) -> None:
         """Update every parameter that has a gradient.
 
@@ -149,12 +151,11 @@ class Optimizer:
             v.of([self.state[n][i] for i in places])
             for n, v in zip(names, vectors[1:], strict=True)
         ]
-        # what the parameter loses, and what is another number at each step
-        numbers = (self.lr * self.weight_decay, *self.rates(self.steps[places[0]] + 1))
-        # with a number of NumPy's, NumPy computes in the number's own dtype
-        plain = all(type(n) in (float, int) for n in numbers)
-        update = self._compiled(len(numbers), 2 + len(held), value) if plain else None
-        found: Any = None if update is None else update(numbers, value, gradients, held)
+        numbers = self._numbers(self.steps[places[0]])
+        found: Any = None
+        if value.size >= LARGE or runtime.is_in_use():
+            update = self._compiled(numbers, 2 + len(held), value.dtype)
+            found = None if update is None else update(numbers, value, gradients, held)
         if found is None:
             found = self._update(numbers, value, Vector().of(gradients), *held)
         for x in found:
@@ -186,19 +187,25 @@ class Optimizer:
             change = change - numbers[0] * value
         return [value + change, *new]
 
-    def _compiled(self, numbers: int, arrays: int, value: Array) -> Update | None:
+    def _numbers(self, count: int) -> tuple[Any, ...]:
+        """Return what a parameter loses, and the `rates`, after so many steps."""
+        return (self.lr * self.weight_decay, *self.rates(count + 1))
+
+    def _compiled(self, numbers: Sequence[Any], arrays: int, dtype: np.dtype[Any]) -> Update | None:
         """Return the update as one loop, for the settings as they are; None where NumPy does it."""
-        if not self.elementwise or (value.size < LARGE and not runtime.is_in_use()):
+        # with a number of NumPy's, NumPy computes in the number's own dtype
+        if not self.elementwise or not PLAIN.issuperset(map(type, numbers)):
             return None
         if runtime.raising() or not runtime.available():
             return None
-        loops = self._updates.get((numbers, arrays, value.dtype))
+        count = len(numbers)
+        loops = self._updates.get((count, arrays, dtype))
         if loops is None:
-            loops = self._updates[numbers, arrays, value.dtype] = Loops(type(self))
+            loops = self._updates[count, arrays, dtype] = Loops(type(self))
         return loops.of(
             self,
             lambda one: Update(
-                lambda *xs: one._update(xs[:numbers], *xs[numbers:]), numbers, arrays, value.dtype
+                lambda *xs: one._update(xs[:count], *xs[count:]), count, arrays, dtype
             ),
         )
 

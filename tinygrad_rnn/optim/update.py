@@ -65,11 +65,12 @@ class Update:
     def __init__(
         self, rule: Callable[..., Any], numbers: int, arrays: int, dtype: np.dtype[Any]
     ) -> None:
-        self.dtype = dtype
+        self.dtype, self.arrays = dtype, arrays
         program = trace(rule, *[Spec(())] * (numbers + arrays))
         if program.constants or any(n.primitive.scalar is None for n in program.nodes):
             raise NoLoop("the rule is not made of elementwise operations")
         self._alone, every = _apart(program, numbers)
+        self.count = len(every)  # of the numbers that the loop reads
         program = Program(every + program.inputs[-arrays:], program.outputs)
         self.made = len(program.outputs)
         text = write(
@@ -77,7 +78,7 @@ class Update:
             EXACT,
         )
         try:
-            self._address: int = compiled(text).addresses["update"]
+            self.address: int = compiled(text).addresses["update"]
         except CodeRefused as refused:
             raise NoLoop(refused.reason) from refused
         self._tables: dict[Any, list[list[Array]]] = {}
@@ -104,10 +105,7 @@ class Update:
         """
         from ..kernels import driver
 
-        every = [*numbers]
-        for operation, inputs in self._alone:
-            every.append(operation(*[every[i] if own else i for own, i in inputs]))
-        given = [np.array(every, self.dtype), value, *gradients, *buffers]
+        given = [self.numbers(numbers), value, *gradients, *buffers]
         given = [a if a.flags.c_contiguous else np.ascontiguousarray(a) for a in given]
         outs = [empty(value.shape, self.dtype) for _ in range(self.made)]
         parts = min(runtime.threads(), value.size) if value.size >= SHARED else 1
@@ -125,6 +123,13 @@ class Update:
         idle.append(tables)
         return None if wrong else outs
 
+    def numbers(self, numbers: Sequence[float]) -> Array:
+        """Return all numbers that the loop reads: those of the rule, and what it makes of them."""
+        every = [*numbers]
+        for operation, inputs in self._alone:
+            every.append(operation(*[every[i] if own else i for own, i in inputs]))
+        return np.array(every, self.dtype)
+
     def _made(
         self, given: Sequence[Array], outs: Sequence[Array], pieces: int, parts: int
     ) -> list[Array]:
@@ -141,7 +146,7 @@ class Update:
                     continue
                 at = [Place(1, first * size), Place(2 + k, (first - ends[k]) * size)]
                 at += [Place(n, first * size) for n in range(2 + pieces, len(arrays))]
-                calls.append(Call(self._address, True, [last - first, Place(0), *at]))
+                calls.append(Call(self.address, True, [last - first, Place(0), *at]))
             found.append(Table(arrays, calls).copy())
         return found
 
