@@ -35,7 +35,7 @@ import pytest
 import tinygrad_rnn as tg
 from tinygrad_rnn.kernels import runtime
 from tinygrad_rnn.loops import workspace as running
-from tinygrad_rnn.ops.guards import Guards
+from tinygrad_rnn.ops.guards import Guards, places
 
 from .interpreted import interpreting
 
@@ -44,8 +44,11 @@ GIVE = running.WorkspacePool.give  # where code runs as Python, another takes it
 CASES: dict[str, Callable[[], tuple[Callable[..., Any], Callable[[], None]]]] = {}
 
 
-@pytest.fixture(autouse=True)
-def _as_python() -> Iterator[None]:
+@pytest.fixture(autouse=True, params=["compared by machine code", "compared by Python"])
+def _as_python(request: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    runtime.available()
+    if request.param == "compared by Python":
+        monkeypatch.setattr(places.Places, "_compiled", lambda self: None)
     with interpreting():
         yield
 
@@ -1138,3 +1141,87 @@ def test_workspaces_of_one_step_wait_for_the_next(monkeypatch: pytest.MonkeyPatc
         assert waiting == {id(w) for several in pool.waiting.values() for w in several}
     finally:
         tg.set_num_threads(threads)
+
+
+class Kept:
+    """An object with attributes, a slot, a list and a dict of its own."""
+
+    __slots__ = ("__dict__", "slot")
+
+    def __init__(self) -> None:
+        self.slot, self.one = "slot", "one"
+
+
+PLACES: dict[str, Callable[[Any], None]] = {
+    "attribute": lambda o: setattr(o[0], "slot", "other"),
+    "no attribute": lambda o: delattr(o[0], "slot"),
+    "attribute that was missing": lambda o: setattr(o[0], "gone", 1),
+    "entry": lambda o: o[1].update(a=4),
+    "no entry": lambda o: o[1].pop("a"),
+    "entry that was missing": lambda o: o[1].update(gone=5),
+    "key": lambda o: o[2].update(new=5),
+    "key for another": lambda o: (o[2].pop("b"), o[2].update(c="B")),
+    "order": lambda o: o[2].update(a=o[2].pop("a")),
+    "value": lambda o: o[3].update(b=5),
+    "element": lambda o: o[4].__setitem__(1, "new"),
+    "length": lambda o: o[4].append(1),
+    "no elements": lambda o: o[4].clear(),
+    "own": lambda o: setattr(o[0], "__dict__", {}),
+    "type": lambda o: setattr(o[5], "__class__", type("New", (Kept,), {})),
+    "class": lambda o: setattr(type(o[5]), "more", 1),
+    "entry of a class": lambda o: setattr(type(o[5]), "slots", 4),
+}
+
+
+@pytest.mark.parametrize("name", PLACES)
+def test_each_place_is_compared(name: str) -> None:
+    class Other(Kept):
+        slots = 3
+
+    kept, other = Kept(), Other()
+    spaces = [{"a": "A", "b": "B"} for _ in range(3)]
+    elements = ["x", "y"]
+    found = places.Places()
+    for attribute in ("slot", "gone"):
+        found.watch(kept, attribute, getattr(kept, attribute, places.MISSING))
+    for key in ("a", "gone"):
+        found.lookup(spaces[0], key)
+    found.keyed.append(spaces[1])
+    found.valued.append(spaces[2])
+    found.lists.append(elements)
+    found.own[0].append(kept)
+    found.own[1].append(vars(kept))
+    found.types[0].append(other)
+    found.types[1].append(Other)
+    found.classes[Other] = (list(vars(Other)), list(vars(Other).values()))
+    checks = list(found.checks())
+    assert all(check() for check in checks)
+    for _ in range(3):  # what stays the same objects is the same
+        assert all(check() for check in checks)
+    PLACES[name]((kept, *spaces, elements, other))
+
+    def holds() -> bool:
+        with contextlib.suppress(AttributeError):
+            return all(check() for check in checks)
+        return False
+
+    assert not holds()
+
+
+def test_an_attribute_that_fails_is_another_one() -> None:
+    class Fails:
+        fails = False
+
+        @property
+        def value(self) -> str:
+            if self.fails:
+                raise RuntimeError
+            return "value"
+
+    one, found = Fails(), places.Places()
+    found.watch(one, "value", one.value)
+    checks = list(found.checks())
+    assert all(check() for check in checks)
+    Fails.fails = True
+    with contextlib.suppress(RuntimeError):
+        assert not all(check() for check in checks)

@@ -38,9 +38,11 @@ def spoilt(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     by_lines: list[Any] = []
 
     def empty(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
-        found = np.empty(shape, dtype)
-        found.reshape(-1).view(np.uint8)[...] = 255  # nan, or -1
-        return found
+        return filled(np.empty(shape, dtype))
+
+    def filled(array: np.ndarray) -> np.ndarray:
+        array.reshape(-1).view(np.uint8)[...] = 255  # nan, or -1
+        return array
 
     def room(memory: Any, size: int) -> Place:
         found = Place(memory.block, memory.size)
@@ -56,10 +58,11 @@ def spoilt(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
             by_lines.append(one)
         return wrong
 
-    make_calls = straight.Straight._run
+    make_calls, fresh = straight.Straight._run, straight.Straight.fresh
     monkeypatch.setattr(workspace.WorkspacePool, "give", lambda self, workspace: None)
     monkeypatch.setattr(straight, "empty", empty)
     monkeypatch.setattr(Memory, "room", room)
+    monkeypatch.setattr(straight.Straight, "fresh", lambda one: list(map(filled, fresh(one))))
     monkeypatch.setattr(straight.Straight, "_run", run)
     return by_lines
 

@@ -31,39 +31,48 @@ def as_array(x: Any) -> Array:
     return x if type(x) is np.ndarray else np.asarray(x)
 
 
-def _on_tensors(
-    program: Program, owners: Sequence[Tensor], drawn: Sequence[Array], asked: Sequence[Tensor]
-) -> Callable[..., list[Tensor]]:
-    """Return a recorded program as a function of its arguments, operation by operation.
+class Again:
+    """A recorded program that is run operation by operation.
 
-    For gradients of gradients, tangents and pictures of a call: with what the function captured and
-    drew then. The tensors that were `asked` for come first in `drawn`; steps of sequences, which are
-    run again, read them as they are.
+    For gradients of gradients, tangents and pictures of a call, with what the function captured and
+    drew then.
+
+    Parameters
+    ----------
+    program : Program
+    asked : sequence of Tensor
+        Those whose values are asked for at each call. They come first in what is drawn; steps of
+        sequences, which are run again, read them as they are.
     """
-    again_too = any("segment" in n.params for n in program.nodes)
-    held = [*zip(asked, drawn, strict=False)] if again_too else []
-    rest = [*[(o.array, o.node) for o in owners], *[(a, None) for a in drawn]]
 
-    def again(*handles: Tensor) -> list[Tensor]:
-        for t, array in held:
-            if t.array is not array:
-                raise GraphError(
-                    "tg.jit: gradients of gradients, tangents and pictures run the steps of sequences again, but "
-                    f"{describe(t)} is not what it was at the call. Compute them before it is changed"
-                )
-        found = program(*handles, *[Tensor(array, node) for array, node in rest])
-        return [y if isinstance(y, Tensor) else Tensor(as_array(y)) for y in found]
+    def __init__(self, program: Program, asked: Sequence[Tensor]) -> None:
+        self.program = program
+        self.held = asked if any("segment" in n.params for n in program.nodes) else ()
 
-    return again
+    def of(self, owners: Sequence[Tensor], drawn: Sequence[Array]) -> Callable[..., list[Tensor]]:
+        """Return the program of one call as a function of its arguments."""
+        program, held = self.program, [*zip(self.held, drawn, strict=False)]
+        rest = [*[(o.array, o.node) for o in owners], *[(a, None) for a in drawn]]
+
+        def again(*handles: Tensor) -> list[Tensor]:
+            for t, array in held:
+                if t.array is not array:
+                    raise GraphError(
+                        "tg.jit: gradients of gradients, tangents and pictures run the steps of sequences again, but "
+                        f"{describe(t)} is not what it was at the call. Compute them before it is changed"
+                    )
+            found = program(*handles, *[Tensor(array, node) for array, node in rest])
+            return [y if isinstance(y, Tensor) else Tensor(as_array(y)) for y in found]
+
+        return again
 
 
 def release(
     y: Tensor,
-    program: Program,
+    again: Again,
     tensors: Sequence[Tensor],
     owners: Sequence[Tensor],
     drawn: Sequence[Array],
-    asked: Sequence[Tensor],
 ) -> None:
     """Give a result, whose graph a backward inside has walked, a node that was released.
 
@@ -73,10 +82,11 @@ def release(
     edges = JIT.edges(nodes)
     if not edges or not context().grad_enabled:
         return
-    segment = Segment(_on_tensors(program, owners, drawn, asked), len(tensors))
+    segment = Segment(again.of(owners, drawn), len(tensors))
     segment.live, segment.captured = [0], list(nodes[len(tensors) :])
-    freed = Freed("a loss inside of the function", Where(*caller()))
-    y.node = Node(JIT, nodes, edges, {"segment": segment}, freed, y.array, True, caller())
+    origin = caller()
+    freed = Freed("a loss inside of the function", Where(*origin))
+    y.node = Node(JIT, nodes, edges, {"segment": segment}, freed, y.array, True, origin)
 
 
 class OnTape(Segment):
@@ -98,8 +108,7 @@ class OnTape(Segment):
     def __init__(
         self, recording: Any, count: int, owners: Sequence[Tensor], drawn: Sequence[Array]
     ) -> None:
-        again = _on_tensors(recording.program, owners, drawn, recording.asked)
-        super().__init__(again, count)
+        super().__init__(recording.again.of(owners, drawn), count)
         self.recording = recording
         self.live = list(range(len(recording.shapes)))
         self.captured = [o.node for o in owners if o.node is not None]

@@ -7,7 +7,9 @@ again for gradients of gradients, and what tangents are pushed through.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping, Sequence
+from operator import is_not
 from typing import Any
 
 import numpy as np
@@ -28,7 +30,7 @@ from ..recurrent.captured import captured, value_of
 from ..recurrent.effects import Sequences
 from .arguments import rebuilt, structure_of
 from .automatic import Compiled
-from .call import OnTape, as_array, release
+from .call import Again, OnTape, as_array, release
 from .host import HostProgram, NoLines
 from .inside import Lowering
 from .marshal import owner
@@ -127,6 +129,7 @@ class Recording:
         self.traced, self.effects = one.traced, one.effects
         self.looked = one.effects.looked or two.effects.looked
         self.result, self.others = two.result, two.others
+        self._alone = type(self.result) is int and self.others[0] is None  # one tensor
         check_same(one.traced, two.traced)
         check_result(one.others, two.others, changes.what)
         self.done = Done(one.effects.steps, one.traced.inputs, one.effects.owners.values())
@@ -148,6 +151,7 @@ class Recording:
         # what the programs are given
         self.given = [*self.traced.inputs, *self.captured, *leaves_, *self.drawn]
         self.once = {n: value_of(n, outside) for n in self.captured if not isinstance(n, Leaf)}
+        self._owners = [getattr(n, "tensor", None) or (lambda: None) for n in self.captured]
         self.wrt = (
             [n for n, t in zip(self.traced.inputs, tensors, strict=True) if t.requires_grad]
             + self.captured
@@ -162,6 +166,7 @@ class Recording:
         if len(set(self.dtypes)) > 1:  # they become one vector, which has one dtype
             computed = [_wide(o) for o in computed]
         self.program = Program(self.given, computed)
+        self.again = Again(self.program, self.asked)
         self.shapes = [o.shape for o in computed]
         builder = Builder(Lowering().add)
         values = [given(n) for n in self.given]
@@ -212,14 +217,14 @@ class Recording:
         """Return the outputs that have gradients, and those that are computed and have none.
 
         `outputs` gets for each tensor of the result where it comes from, and `walked` for each that
-        a backward inside has walked back from its program.
+        a backward inside has walked what runs it again.
         """
         live = set(self.wrt)
         for node in Program(self.given, self.traced.outputs).nodes:
             if any(source in live for source, _, _ in node.edges):
                 live.add(node)
         self.outputs: list[tuple[str, int]] = []
-        self.walked: dict[int, Program] = {}
+        self.walked: dict[int, Again] = {}
         computed: list[Node] = []
         constant: list[Node] = []
         results = len(self.traced.outputs) - self.done.count
@@ -236,7 +241,7 @@ class Recording:
                 self.outputs.append(("constant", len(constant)))
                 constant.append(o)
                 if k < results and o in live:
-                    self.walked[k] = Program(self.given, [o])
+                    self.walked[k] = Again(Program(self.given, [o]), self.asked)
         return computed, constant
 
     def at_once(self, tensors: list[Tensor]) -> tuple[Any] | None:
@@ -264,7 +269,9 @@ class Recording:
 
     def _read(self, tensors: list[Tensor]) -> tuple[list[Tensor], list[Array], list[Array]]:
         """Return what is outside of the function: its tensors, what is drawn, and all arrays."""
-        owners = [owner(n, self.once) for n in self.captured]
+        owners: list[Any] = [of() for of in self._owners]
+        if not all(map(is_not, owners, itertools.repeat(None))):  # one that is gone
+            owners = [owner(n, self.once) for n in self.captured]
         drawn = [t.array for t in self.asked]
         drawn += self._draw() if self.drawn else []
         return owners, drawn, [*[t.array for t in (*tensors, *owners)], *drawn]
@@ -300,7 +307,7 @@ class Recording:
             else:
                 made.append(Tensor(as_array(found[len(self.shapes) + place])))
                 if k in self.walked:
-                    release(made[-1], self.walked[k], tensors, owners, drawn, self.asked)
+                    release(made[-1], self.walked[k], tensors, owners, drawn)
         return made
 
     def check(self, tensors: Sequence[Tensor]) -> None:
@@ -337,6 +344,8 @@ class Recording:
         for k, (kind, place) in enumerate(self.outputs[: len(made)]):
             if kind == "called":
                 made[k] = returned[place]
+        if self._alone:
+            return made[0]
         values = iter(made)
         return unflatten(
             self.result,

@@ -28,7 +28,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..core.memory import empty
+from ..core.memory import SMALL, empty
 from ..core.primitive import Array
 from ..kernels import blas, runtime, table
 from ..kernels.table import Call
@@ -116,7 +116,8 @@ class Straight:
         outs = self._outs(program)
         self.tensors, self._taken, self._leaves = program.tensors, program.taken, program.leaves
         self._takes = any(n is not None for n in program.taken)
-        self.made = [(o.shape, inner_dtype(o)) for o in outs]
+        self._shapes, self._dtypes = [o.shape for o in outs], [inner_dtype(o) for o in outs]
+        self._small = all(o.size * inner_dtype(o).itemsize < SMALL for o in outs)
         arrays = [*program.inputs, *program.held_by, *outs]
         if any(0 in v.shape for v in arrays):
             raise Unfit("an array without elements")
@@ -166,7 +167,7 @@ class Straight:
                 a.astype(np.int64) if k in self._narrow and a.dtype == self._narrow[k] else a
                 for k, a in enumerate(given)
             ]
-        outs = [empty(shape, dtype) for shape, dtype in self.made]
+        outs = self.fresh()
         frame = workspace.pool.take(self.key, lambda find: Frame(self))
         try:
             wrong = self._run(frame.tables, (*given, *outs, frame.memory))
@@ -177,6 +178,11 @@ class Straight:
         for k, dtype in self._narrow_outs:
             outs[k] = outs[k].astype(dtype)
         return self._results(outs, given) if self._passed else tuple(outs)
+
+    def fresh(self) -> list[Array]:
+        """Return new arrays for the outputs."""
+        # of small ones `empty` makes the same, and takes as long again to find it out
+        return list(map(np.empty if self._small else empty, self._shapes, self._dtypes))
 
     def _run(self, tables: list[list[Array]], arrays: tuple[Array, ...]) -> bool:
         """Make all calls; return whether something is wrong."""

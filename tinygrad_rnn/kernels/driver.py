@@ -54,17 +54,17 @@ def make_calls(tables: Sequence[np.ndarray[Any, Any]], arrays: Sequence[Any]) ->
     return any(results)
 
 
-class _Code:
-    """Helps to write instructions: numbers, variables and loops."""
+class Code:
+    """Helps to write the instructions of a function: variables and loops."""
 
     def __init__(self, function: Any) -> None:
         self.function = function
         self.builder = ir.IRBuilder(function.append_basic_block())
 
     def variable(self, value: Any) -> Any:
-        """Return room for a number, which is set to a value."""
+        """Return room for a value, to which it is set."""
         with self.builder.goto_entry_block():
-            found = self.builder.alloca(INT)
+            found = self.builder.alloca(value.type)
         self.builder.store(value, found)
         return found
 
@@ -77,25 +77,26 @@ class _Code:
         """Return the number of a table at which a variable stands, which moves on."""
         b = self.builder
         found = b.load(b.gep(table, [b.load(variable)]))
-        self.add(variable, _number(1))
+        self.add(variable, number(1))
         return found
 
     @contextmanager
-    def loop(self, count: Any) -> Iterator[Any]:
-        """Write what is done for each number up to a count."""
-        b, k = self.builder, self.variable(_number(0))
+    def loop(self, stop: Any, start: Any = None, step: int = 1) -> Iterator[Any]:
+        """Write what is done for each number from a start, or 0, up to a stop."""
+        b, k = self.builder, self.variable(number(0) if start is None else start)
         test, body, after = (self.function.append_basic_block() for _ in range(3))
         b.branch(test)
         b.position_at_end(test)
-        b.cbranch(b.icmp_signed("<", b.load(k), count), body, after)
+        b.cbranch(b.icmp_signed("<", b.load(k), stop), body, after)
         b.position_at_end(body)
         yield b.load(k)
-        self.add(k, _number(1))
+        self.add(k, number(step))
         b.branch(test)
         b.position_at_end(after)
 
 
-def _number(n: int) -> Any:
+def number(n: int) -> Any:
+    """Return an integer as a constant."""
     return ir.Constant(INT, n)
 
 
@@ -105,7 +106,7 @@ def _written() -> Any:
     call = _caller(module)
     kind = ir.FunctionType(POINTER, [POINTER, POINTER.as_pointer(), INT])
     entry = ir.Function(module, kind, f"{ENTRY}drive")
-    code = _Code(entry)
+    code = Code(entry)
     b = code.builder
     python = declared(module, "PyLong_FromLongLong", POINTER, INT)
 
@@ -113,30 +114,30 @@ def _written() -> Any:
         with b.if_then(condition, likely=False):
             b.ret(b.call(python, [value]))
 
-    fail(b.icmp_signed("<", entry.args[2], _number(1)), _number(-1))
+    fail(b.icmp_signed("<", entry.args[2], number(1)), number(-1))
     own = native.wanted(native.Given(np.dtype(np.int64), 1, True))
     data_of = native.data_of(module)
     first = b.load(entry.args[1])
     data = b.call(data_of, [first, *[ir.Constant(SHORT, n) for n in own]])
     none = ir.Constant(POINTER, None)
-    fail(b.icmp_unsigned("==", data, none), _number(-1))
+    fail(b.icmp_unsigned("==", data, none), number(-1))
     table = b.bitcast(data, INT.as_pointer())
-    at = code.variable(_number(0))
+    at = code.variable(number(0))
     count, begin, calls = (code.take(table, at) for _ in range(3))
-    right = b.icmp_signed("==", b.add(count, _number(1)), entry.args[2])
-    fail(b.not_(right), _number(-1))
+    right = b.icmp_signed("==", b.add(count, number(1)), entry.args[2])
+    fail(b.not_(right), number(-1))
     with code.loop(count) as k:
-        number = b.sub(_number(-2), k)  # the table is the first
-        thing = b.load(b.gep(entry.args[1], [b.add(k, _number(1))]))
+        which = b.sub(number(-2), k)  # the table is the first
+        thing = b.load(b.gep(entry.args[1], [b.add(k, number(1))]))
         rank, flags, numbers, places = (code.take(table, at) for _ in range(4))
         short = [b.trunc(n, SHORT) for n in (rank, flags, numbers)]
         data = b.call(data_of, [thing, *short])
-        fail(b.icmp_unsigned("==", data, none), number)
-        place = b.gep(thing, [_number(DIMENSIONS)])
+        fail(b.icmp_unsigned("==", data, none), which)
+        place = b.gep(thing, [number(DIMENSIONS)])
         shape = b.load(b.bitcast(place, INT.as_pointer().as_pointer()))
         with code.loop(rank) as axis:
             found = b.load(b.gep(shape, [axis]))
-            fail(b.icmp_signed("!=", found, code.take(table, at)), number)
+            fail(b.icmp_signed("!=", found, code.take(table, at)), which)
         where = b.ptrtoint(data, INT)
         with code.loop(places):
             target, extra = code.take(table, at), code.take(table, at)
@@ -154,7 +155,7 @@ def _caller(module: Any) -> Any:
     """Write the function that makes the calls; it returns the number of the one that fails and 1."""
     kind = ir.FunctionType(INT, [INT.as_pointer(), INT, INT])
     function = ir.Function(module, kind, "drive")
-    code = _Code(function)
+    code = Code(function)
     b, (table, begin, calls) = code.builder, function.args
     at = code.variable(begin)
     with code.loop(calls) as k:
@@ -165,22 +166,22 @@ def _caller(module: Any) -> Any:
         results = []
         for n in range(0, MOST + 1, EIGHT):
             block = function.append_basic_block()
-            which.add_case(_number(n), block)
+            which.add_case(number(n), block)
             b.position_at_end(block)
-            passed = [b.load(b.gep(arguments, [_number(i)])) for i in range(n)]
+            passed = [b.load(b.gep(arguments, [number(i)])) for i in range(n)]
             called = b.inttoptr(address, ir.FunctionType(SHORT, [INT] * n).as_pointer())
             results.append((b.call(called, passed), block))
             b.branch(after)
         b.position_at_end(wrong)
-        b.ret(b.add(k, _number(1)))
+        b.ret(b.add(k, number(1)))
         b.position_at_end(after)
         status = b.phi(SHORT)
         for found, block in results:
             status.add_incoming(found, block)
         bad = b.icmp_signed("!=", status, ir.Constant(SHORT, 0))
-        checks = b.icmp_signed("!=", checked, _number(0))
+        checks = b.icmp_signed("!=", checked, number(0))
         with b.if_then(b.and_(bad, checks), likely=False):
-            b.ret(b.add(k, _number(1)))
+            b.ret(b.add(k, number(1)))
         code.add(at, count)
-    b.ret(_number(0))
+    b.ret(number(0))
     return function

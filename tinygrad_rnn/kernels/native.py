@@ -65,7 +65,8 @@ def llvm_type(dtype: np.dtype[Any]) -> Any:
 # --- what Python calls ----------------------------------------------------------------------------
 
 
-def _global(module: Any, name: str) -> Any:
+def named(module: Any, name: str) -> Any:
+    """Return a variable of this process, such as Python's `PyExc_TypeError`."""
     return module.globals.get(name) or ir.GlobalVariable(module, POINTER, name)
 
 
@@ -134,16 +135,16 @@ def python_entry(
         holds = builder.icmp_signed("==", status, ir.Constant(status.type, number))
         with builder.if_then(holds, likely=False):
             builder.call(
-                tell, [builder.load(_global(module, f"PyExc_{error}")), _text(module, message)]
+                tell, [builder.load(named(module, f"PyExc_{error}")), _text(module, message)]
             )
             builder.ret(ir.Constant(POINTER, None))
-    none = _global(module, "_Py_NoneStruct").bitcast(POINTER)
+    none = named(module, "_Py_NoneStruct").bitcast(POINTER)
     builder.call(declared(module, "Py_IncRef", ir.VoidType(), POINTER), [none])
     builder.ret(none)
     builder = ir.IRBuilder(wrong)
     message = f"{function.name}: argument %lld (-1: their number) is not what the code takes"
     form = declared(module, "PyErr_Format", POINTER, POINTER, POINTER, INT)
-    error = builder.load(_global(module, "PyExc_TypeError"))
+    error = builder.load(named(module, "PyExc_TypeError"))
     builder.ret(builder.call(form, [error, _text(module, message), which]))
 
 
@@ -171,7 +172,7 @@ def data_of(module: Any) -> Any:
     function.attributes.add("noinline")
     thing, axes, flags, numbers = function.args
     builder = ir.IRBuilder(function.append_basic_block())
-    ndarray = builder.ptrtoint(_global(module, NDARRAY), INT)
+    ndarray = builder.ptrtoint(named(module, NDARRAY), INT)
     with builder.if_then(builder.icmp_signed("!=", _part(builder, thing, TYPE, INT), ndarray)):
         builder.ret(ir.Constant(POINTER, None))
     found = builder.and_(_part(builder, thing, FLAGS, SHORT), flags)

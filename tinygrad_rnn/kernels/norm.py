@@ -65,10 +65,12 @@ def library() -> Any:
       the scale is below most[1];
     - ``scaled_BITS(size, array, scale, found)``: the array times the number, in its own dtype.
     """
-    from . import norm_code  # here, since without numba there is none
+    from . import driver, norm_code  # here, since without numba there is none
 
     make = functools.partial(norm_code.written, LANES, LEAST, MOST)
-    translation = runtime.Translation(norm_code.NAMES, make, (norm_code.__file__,), {})
+    translation = runtime.Translation(
+        norm_code.NAMES, make, (norm_code.__file__, driver.__file__), {}
+    )
     return runtime.native(f'"""the norm of gradients"""\n{LANES} {LEAST} {MOST}', translation)
 
 

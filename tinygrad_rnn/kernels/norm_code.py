@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 from llvmlite import ir
 
+from .driver import Code, number
 from .native import INT, SHORT, Given, llvm_type, python_entry
 from .scalar import declared
 
@@ -39,39 +38,17 @@ def written(lanes: int, least: float, most: float) -> Any:
     return module
 
 
-class _Function:
+class _Function(Code):
     """A function of a number of elements and of pointers, which is being written."""
 
     def __init__(self, module: Any, name: str, kinds: list[Any]) -> None:
         pointers = [kind.as_pointer() for kind in kinds]
-        self.function = ir.Function(module, ir.FunctionType(SHORT, [INT, *pointers]), name)
-        self.builder = ir.IRBuilder(self.function.append_basic_block())
+        super().__init__(ir.Function(module, ir.FunctionType(SHORT, [INT, *pointers]), name))
         self.size, *self.pointers = self.function.args
-
-    def variable(self, value: Any) -> Any:
-        """Return room for a value, to which it is set."""
-        with self.builder.goto_entry_block():
-            found = self.builder.alloca(value.type)
-        self.builder.store(value, found)
-        return found
 
     def at(self, pointer: Any, place: Any) -> Any:
         """Return a pointer to an element."""
         return self.builder.gep(pointer, [place])
-
-    @contextmanager
-    def loop(self, start: Any, stop: Any, step: int = 1) -> Iterator[Any]:
-        """Write what is done for each number from a start up to a stop."""
-        b, k = self.builder, self.variable(start)
-        test, body, after = (self.function.append_basic_block() for _ in range(3))
-        b.branch(test)
-        b.position_at_end(test)
-        b.cbranch(b.icmp_signed("<", b.load(k), stop), body, after)
-        b.position_at_end(body)
-        yield b.load(k)
-        b.store(b.add(b.load(k), ir.Constant(INT, step)), k)
-        b.branch(test)
-        b.position_at_end(after)
 
     def end(self) -> Any:
         """Return the function, which says that all is well."""
@@ -90,19 +67,19 @@ def _squares(module: Any, dtype: np.dtype[Any], lanes: int) -> Any:
     b, (array, found) = code.builder, code.pointers
     wide = ir.VectorType(DOUBLE, lanes)
     sums = code.variable(ir.Constant(wide, None))
-    whole = b.sub(code.size, b.srem(code.size, ir.Constant(INT, lanes)))
-    with code.loop(ir.Constant(INT, 0), whole, lanes) as k:
+    whole = b.sub(code.size, b.srem(code.size, number(lanes)))
+    with code.loop(whole, step=lanes) as k:
         place = b.bitcast(code.at(array, k), ir.VectorType(kind, lanes).as_pointer())
         value = _wide(b, b.load(place, align=dtype.itemsize), wide)
         b.store(b.fadd(b.load(sums), b.fmul(value, value)), sums)
     several = b.bitcast(sums, DOUBLE.as_pointer())
-    with code.loop(whole, code.size) as k:
+    with code.loop(code.size, whole) as k:
         value = _wide(b, b.load(code.at(array, k)), DOUBLE)
         place = code.at(several, b.sub(k, whole))
         b.store(b.fadd(b.load(place), b.fmul(value, value)), place)
     total: Any = ir.Constant(DOUBLE, 0.0)
     for k in range(lanes):
-        total = b.fadd(total, b.load(code.at(several, ir.Constant(INT, k))))
+        total = b.fadd(total, b.load(code.at(several, number(k))))
     b.store(total, found)
     return code.end()
 
@@ -111,7 +88,7 @@ def _clipping(module: Any, smallest: float, largest: float) -> Any:
     code = _Function(module, "clipping", [DOUBLE] * 4)
     b, (sums, most, norm, scale) = code.builder, code.pointers
     total = code.variable(ir.Constant(DOUBLE, 0.0))
-    with code.loop(ir.Constant(INT, 0), code.size) as k:
+    with code.loop(code.size) as k:
         b.store(b.fadd(b.load(total), b.load(code.at(sums, k))), total)
     whole = b.load(total)
     above = b.fcmp_ordered(">", whole, ir.Constant(DOUBLE, smallest))
@@ -119,7 +96,7 @@ def _clipping(module: Any, smallest: float, largest: float) -> Any:
     with b.if_then(b.not_(b.and_(above, below)), likely=False):
         b.ret(ir.Constant(SHORT, 1))
     root = b.call(declared(module, "llvm.sqrt.f64", DOUBLE, DOUBLE), [whole])
-    limit, least = b.load(most), b.load(code.at(most, ir.Constant(INT, 1)))
+    limit, least = b.load(most), b.load(code.at(most, number(1)))
     beyond = b.fcmp_ordered(">", root, limit)
     found = b.select(beyond, b.fdiv(limit, root), ir.Constant(DOUBLE, 1.0))
     with b.if_then(b.fcmp_ordered("<", found, least), likely=False):
@@ -135,6 +112,6 @@ def _scaled(module: Any, dtype: np.dtype[Any]) -> Any:
     b, (array, scale, found) = code.builder, code.pointers
     factor = b.load(scale)
     factor = factor if kind == DOUBLE else b.fptrunc(factor, kind)
-    with code.loop(ir.Constant(INT, 0), code.size) as k:
+    with code.loop(code.size) as k:
         b.store(b.fmul(b.load(code.at(array, k)), factor), code.at(found, k))
     return code.end()

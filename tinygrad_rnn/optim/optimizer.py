@@ -193,10 +193,13 @@ class Optimizer:
 
     def _compiled(self, numbers: Sequence[Any], arrays: int, dtype: np.dtype[Any]) -> Update | None:
         """Return the update as one loop, for the settings as they are; None where NumPy does it."""
+        if runtime.raising() or not runtime.available():
+            return None
+        return self._loop(numbers, arrays, dtype)
+
+    def _loop(self, numbers: Sequence[Any], arrays: int, dtype: np.dtype[Any]) -> Update | None:
         # with a number of NumPy's, NumPy computes in the number's own dtype
         if not self.elementwise or not PLAIN.issuperset(map(type, numbers)):
-            return None
-        if runtime.raising() or not runtime.available():
             return None
         count = len(numbers)
         loops = self._updates.get((count, arrays, dtype))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import gc
 import itertools
 import sys
 from collections.abc import Callable, Iterator
@@ -13,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from ...core.tensor import Tensor
+from ...kernels import runtime
 from .keys import MISSING
 from .observations import file_content, instance_of, is_empty, memory, own_attributes, set_memory
 
@@ -103,6 +105,55 @@ class Places:
         There is one for each kind of place that was found, and each is a loop that runs in C. An
         exception from one of them means that something differs, too.
         """
+        same = self._compiled()
+        if same is not None and same():
+            yield same
+        else:
+            yield from self._by_python()
+        if self.leaves[0]:
+            yield partial(_are_leaves, *self.leaves)
+        if self.constants:
+            yield partial(_are_constants, self.constants)
+        for cell in self.empty:
+            yield partial(is_empty, cell)
+        for function, value, expected in self.results:
+            yield partial(_gives, function, value, expected)
+        for function, value, parts in self.parts:
+            yield partial(_has_parts, function, value, parts)
+
+    def _compiled(self) -> Callable[[], bool] | None:
+        """Return the comparisons by identity as one foreign call; None where there is none."""
+        if not runtime.is_in_use():
+            return None
+        from ...kernels import identity  # here, since it needs numba
+
+        places = identity.Places(MISSING)
+        for value, name, found in zip(*self.attributes, strict=True):
+            places.add(identity.ATTRIBUTE, value, name, found)
+        for space, key, found in zip(*self.entries, strict=True):
+            places.add(identity.VALUE, space, key, found)
+        for d in self.keyed:
+            places.add(identity.KEYS, d, None, list(dict.keys(d)))
+        for d in self.valued:
+            places.add(identity.VALUES, d, None, list(dict.values(d)))
+        for elements in self.lists:
+            places.add(identity.ELEMENTS, elements, None, list(list.__iter__(elements)))
+        for value, own in zip(*self.own, strict=True):
+            places.add(identity.OWN, value, None, own)
+        for value, kind in zip(*self.types, strict=True):
+            places.add(identity.KIND, value, None, kind)
+        for cls, (names, values) in self.classes.items():
+            (entries,) = gc.get_referents(vars(cls))
+            places.add(identity.KEYS, entries, None, names)
+            places.add(identity.VALUES, entries, None, values)
+        try:
+            return places.compiled()
+        except OSError as error:
+            runtime.complain(error)
+            return None
+
+    def _by_python(self) -> Iterator[Callable[[], bool]]:
+        """Return the same comparisons as loops over the lists."""
         chained, missing = itertools.chain.from_iterable, itertools.repeat(MISSING)
         owners, names, got = self.attributes
         spaces, keys, found = self.entries
@@ -130,16 +181,6 @@ class Places:
             yield lambda: all(map(is_, map(type, several), kinds))
         for cls, (entries, here) in self.classes.items():
             yield partial(_same_entries, cls, entries, here)
-        if self.leaves[0]:
-            yield partial(_are_leaves, *self.leaves)
-        if self.constants:
-            yield partial(_are_constants, self.constants)
-        for cell in self.empty:
-            yield partial(is_empty, cell)
-        for function, value, expected in self.results:
-            yield partial(_gives, function, value, expected)
-        for function, value, parts in self.parts:
-            yield partial(_has_parts, function, value, parts)
 
     # --- putting back ----------------------------------------------------------------------------
 
