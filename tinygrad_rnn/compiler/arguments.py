@@ -70,6 +70,23 @@ def structure_of(
     return None
 
 
+def looked_at(args: Any, kwargs: Any) -> tuple[Any, list[Any], list[Any]]:
+    """Return the structure of arguments, what of them is given anew, and what is to be followed."""
+    if not kwargs and set(map(type, args)) == _TENSORS and len({*map(id, args)}) == len(args):
+        structure = _flat.get(len(args))  # most are so
+        if structure is None:
+            structure = _flat[len(args)] = structure_of((args, kwargs), {}, [])
+        return structure, list(args), []
+    found: dict[int, Any] = {}
+    others: list[Any] = []
+    structure = structure_of((args, kwargs), found, others)
+    return structure, list(found.values()), others
+
+
+_TENSORS = {Tensor}
+_flat: dict[int, Any] = {}  # the structures of so many tensors
+
+
 def rebuilt(tree: Any, handles: dict[int, Tensor], made: dict[int, Any]) -> Any:
     """Return the same tree with tensors in place of tensors and arrays, by the identity of these.
 

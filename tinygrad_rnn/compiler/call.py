@@ -51,17 +51,16 @@ class Again:
 
     def of(self, owners: Sequence[Tensor], drawn: Sequence[Array]) -> Callable[..., list[Tensor]]:
         """Return the program of one call as a function of its arguments."""
-        program, held = self.program, [*zip(self.held, drawn, strict=False)]
-        rest = [*[(o.array, o.node) for o in owners], *[(a, None) for a in drawn]]
+        arrays, nodes = [o.array for o in owners], [o.node for o in owners]
 
         def again(*handles: Tensor) -> list[Tensor]:
-            for t, array in held:
+            for t, array in zip(self.held, drawn, strict=False):
                 if t.array is not array:
                     raise GraphError(
                         "tg.jit: gradients of gradients, tangents and pictures run the steps of sequences again, but "
                         f"{describe(t)} is not what it was at the call. Compute them before it is changed"
                     )
-            found = program(*handles, *[Tensor(array, node) for array, node in rest])
+            found = self.program(*handles, *map(Tensor, arrays, nodes), *map(Tensor, drawn))
             return [y if isinstance(y, Tensor) else Tensor(as_array(y)) for y in found]
 
         return again

@@ -19,7 +19,7 @@ from ..kernels.runtime import available, complain, raising, without_collection
 from ..ops.guards import Asked, Asking, Changes, Guard, Guards
 from ..ops.postponed import Effects
 from ..recurrent.cell import name_of
-from .arguments import is_buffer, structure_of, tensors_of
+from .arguments import is_buffer, looked_at, tensors_of
 from .cell import Jitted
 from .copies import warn_of_copies
 from .host import NoCode
@@ -86,11 +86,9 @@ class JittedFunction(Jitted):
 
     def _found(self, args: Any, kwargs: Any) -> tuple[Recording | None, list[Tensor]]:
         """Return the recording for these arguments, and their tensors; None if there are too many."""
-        found: dict[int, Any] = {}
-        others: list[Any] = []
-        structure = structure_of((args, kwargs), found, others)
+        structure, found, others = looked_at(args, kwargs)
         guard = self._guards.now(others)
-        tensors = tensors_of(list(found.values()), guard)
+        tensors = tensors_of(found, guard)
         grad = context().grad_enabled
         key = (
             structure,
