@@ -374,7 +374,9 @@ class Recording:
         )
 
     def source(self) -> str:
-        """The text of both programs."""
+        """The text of both programs, or of the one call that does all."""
+        if self._wholes is not None and (text := self._wholes.source()):
+            return f"# --- forward ---\n\n{text}"
         lines = [self._forward] if self._backward is None else [self._forward, self._backward]
         return "\n\n".join([f"# --- {line.name} ---\n\n{line.source()}" for line in lines])
 

@@ -22,7 +22,7 @@ from ..kernels.table import Call as NativeCall
 from ..ops.as_code import AsCode
 from ..ops.postponed import Emit, Fill
 from ..ops.replay import Done
-from .host import MACHINE, HostProgram, NoCode
+from .host import MACHINE, HostProgram, NoCode, line_of
 from .natives import Memory, Native, Unfit
 from .straight import Straight
 from .straightened import Program
@@ -277,6 +277,10 @@ class Wholes:
             self.unfit = f"a fault of the compiler ({type(error).__name__}: {error})"
             return None
         return self._known[-1], given
+
+    def source(self) -> str:
+        """Return the text of the first one; an empty one where there is none."""
+        return self._known[0].straight.source("forward", line_of) if self._known else ""
 
 
 def _given(spec: Spec, like: Any) -> Value:
