@@ -1194,7 +1194,7 @@ def test_each_place_is_compared(name: str) -> None:
     found.types[0].append(other)
     found.types[1].append(Other)
     found.classes[Other] = (list(vars(Other)), list(vars(Other).values()))
-    checks = list(found.checks())
+    checks = list(found.checks(compiled=True))
     assert all(check() for check in checks)
     for _ in range(3):  # what stays the same objects is the same
         assert all(check() for check in checks)
@@ -1220,7 +1220,7 @@ def test_an_attribute_that_fails_is_another_one() -> None:
 
     one, found = Fails(), places.Places()
     found.watch(one, "value", one.value)
-    checks = list(found.checks())
+    checks = list(found.checks(compiled=True))
     assert all(check() for check in checks)
     Fails.fails = True
     with contextlib.suppress(RuntimeError):

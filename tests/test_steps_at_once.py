@@ -43,6 +43,7 @@ def done(monkeypatch: pytest.MonkeyPatch) -> Done:
 
     def noted(self: Recording, tensors: Any) -> Any:
         result = at_once(self, tensors)
+        assert self._wholes is None or "fault" not in self._wholes.unfit, self._wholes.unfit
         found.append(result is not None)
         return result
 

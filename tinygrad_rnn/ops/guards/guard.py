@@ -61,7 +61,7 @@ class Guard:
         self._generators = found.generators
         self._places = found.places
         self._kept = found.kept
-        self._checks = list(found.places.checks())
+        self._checks, self._compiled = list(found.places.checks(compiled=False)), False
         self.key = Key(found.items)
 
     @property
@@ -94,9 +94,12 @@ class Guard:
     def holds(self) -> bool:
         """Whether each object is in its place still."""
         try:
-            for check in self._checks:  # noqa: SIM110  (it is paid at every call)
+            for check in self._checks:
                 if not check():
                     return False
+            if not self._compiled:  # which takes as long as some comparisons, and pays from now on
+                self._checks = list(self._places.checks(compiled=True))
+                self._compiled = True
             return True
         except Exception:  # an attribute that is gone, a dict that another thread writes to, ...
             return False

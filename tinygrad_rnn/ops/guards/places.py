@@ -99,13 +99,14 @@ class Places:
 
     # --- comparing -------------------------------------------------------------------------------
 
-    def checks(self) -> Iterator[Callable[[], bool]]:
+    def checks(self, *, compiled: bool) -> Iterator[Callable[[], bool]]:
         """Return functions that compare what there is with what was found.
 
-        There is one for each kind of place that was found, and each is a loop that runs in C. An
-        exception from one of them means that something differs, too.
+        There is one for each kind of place that was found, and each is a loop that runs in C; if
+        they are to be compiled, one for all that are compared by identity. An exception from one of
+        them means that something differs, too.
         """
-        same = self._compiled()
+        same = self._compiled() if compiled else None
         if same is not None and same():
             yield same
         else:
