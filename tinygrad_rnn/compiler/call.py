@@ -78,7 +78,7 @@ def release(
     It can be drawn, since that runs the steps again.
     """
     nodes = tuple([t.node or t.leaf() for t in (*tensors, *owners)])
-    edges = JIT.edges(nodes)
+    edges = tuple([(n, k, _RULE) for k, n in enumerate(nodes) if n.requires_grad])
     if not edges or not context().grad_enabled:
         return
     segment = Segment(again.of(owners, drawn), len(tensors))
@@ -157,3 +157,4 @@ class OnTape(Segment):
 
 
 JIT: Primitive = as_primitive("jit")
+_RULE: Any = JIT.rules[0]  # the one of all inputs

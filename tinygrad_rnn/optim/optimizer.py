@@ -193,13 +193,10 @@ class Optimizer:
 
     def _compiled(self, numbers: Sequence[Any], arrays: int, dtype: np.dtype[Any]) -> Update | None:
         """Return the update as one loop, for the settings as they are; None where NumPy does it."""
-        if runtime.raising() or not runtime.available():
-            return None
-        return self._loop(numbers, arrays, dtype)
-
-    def _loop(self, numbers: Sequence[Any], arrays: int, dtype: np.dtype[Any]) -> Update | None:
         # with a number of NumPy's, NumPy computes in the number's own dtype
         if not self.elementwise or not PLAIN.issuperset(map(type, numbers)):
+            return None
+        if runtime.raising() or not runtime.available():
             return None
         count = len(numbers)
         loops = self._updates.get((count, arrays, dtype))
@@ -211,6 +208,12 @@ class Optimizer:
                 lambda *xs: one._update(xs[:count], *xs[count:]), count, arrays, dtype
             ),
         )
+
+    def _still(self, update: Update, numbers: Sequence[Any]) -> bool:
+        """Whether what `_compiled` gave is what it would give now."""
+        loops = self._updates.get((len(numbers), update.arrays, update.dtype))
+        plain = self.elementwise and PLAIN.issuperset(map(type, numbers))
+        return plain and loops is not None and loops.still(self, update)
 
     def rates(self, count: int) -> tuple[float, ...]:
         """Return the numbers of `change` that are others at each step; `count` is how many there were.

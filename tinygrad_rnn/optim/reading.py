@@ -52,6 +52,14 @@ class Loops:
         self._known.append(made)
         return made.found
 
+    def still(self, owner: Any, found: Update) -> bool:
+        """Whether a loop that `of` gave is right for what there is now."""
+        try:
+            key = self._guards.now().key
+        except TinygradError:
+            return False
+        return any(known.found is found and known.holds(owner, key) for known in self._known)
+
 
 class Reading:
     """What one run of a rule reads of its optimiser, and of what its class and its code know.

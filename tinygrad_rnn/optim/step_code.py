@@ -70,7 +70,7 @@ class _Step(AsCode):
             if steps.count(count) != len(group):
                 return None
             numbers = o._numbers(count)
-            if o._loop(numbers, update.arrays, update.dtype) is not update:
+            if not o._still(update, numbers):
                 return None
             found.append(update.numbers(numbers))
         found += map(_array, self.tensors)
