@@ -16,7 +16,8 @@ import numpy as np
 import pytest
 
 import tinygrad_rnn as tg
-from tests.test_straight import spoilt  # noqa: F401  (memory in which what is wrong is found)
+from tests.test_straight import recordings, spoilt  # noqa: F401  (memory in which what is wrong is found)
+from tinygrad_rnn.compiler import whole
 from tinygrad_rnn.compiler.recorded import Recording
 from tinygrad_rnn.core.tree import leaves
 from tinygrad_rnn.optim import step_code
@@ -657,3 +658,23 @@ def test_what_a_step_gave_stays(done: Done) -> None:
     assert all((a == b).all() for a, b in kept) and loss.item() == value
     with pytest.raises(tg.GraphError):
         loss.backward()
+
+
+@pytest.mark.parametrize("rule", ["momentum", "Adam"])
+@pytest.mark.parametrize("threads", [2, 3, 8])
+def test_threads_share_large_updates(
+    threads: int, rule: str, done: Done, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(whole, "SHARED", 1)
+    before = tg.kernels.runtime.threads()
+    tg.set_num_threads(threads)
+    try:
+        training = Training(rule)
+        run = tg.jit(training.step).compile(*training.data[0])
+        (recording,) = recordings(run)
+        tables = recording._wholes._known[0].straight.tables
+        assert [len(phase) for phase in tables] == [1, threads, threads]
+        compare(lambda: Training(rule), steps=10)
+    finally:
+        tg.set_num_threads(before)
+    assert all(done)

@@ -11,6 +11,7 @@ import numpy as np
 from ..core.primitive import Array
 from ..kernels import products
 from ..kernels.table import Call, Inside, Place
+from ..ops.as_code import behind
 from .calls import CompiledFunction
 from .layout import base, layout_of
 from .marshal import inner_dtype
@@ -42,6 +43,10 @@ class Native(abc.ABC):
     @abc.abstractmethod
     def calls(self, memory: Memory) -> list[Call]:
         """Return the calls, when it is known where everything stands."""
+
+    def phases(self, memory: Memory) -> list[list[list[Call]]]:
+        """Return the calls one phase after the other: in each, those of threads that share it."""
+        return [[self.calls(memory)]]
 
     @abc.abstractmethod
     def described(self, line_of: Callable[[Value], str]) -> str:
@@ -87,7 +92,7 @@ class Memory:
         if value not in self.places:
             if value in self.inside:
                 whole, begin = self.inside[value]
-                self.places[value] = moved(self.of(whole), begin)
+                self.places[value] = behind(self.of(whole), begin)
             elif value.given is Given.CONSTANT:
                 array = np.asarray(constant_of(value), inner_dtype(value))
                 self.places[value] = self.constant(array)
@@ -108,12 +113,7 @@ class Memory:
     def at(self, value: Value) -> Any:
         """Return where a value begins that was looked at."""
         source, begin = self.seen[value]
-        return moved(self.of(source), begin)
-
-
-def moved(place: Any, size: int) -> Any:
-    """Return a place so many bytes behind another one."""
-    return place._replace(begin=place.begin + size) if isinstance(place, Place) else place + size
+        return behind(self.of(source), begin)
 
 
 def is_whole(value: Value) -> bool:

@@ -276,20 +276,25 @@ class Straight:
     def _phases(self, addresses: Mapping[str, int]) -> list[list[list[Call]]]:
         """Return the calls one after the other; where there are several lists, threads share them."""
         found: list[list[list[Call]]] = [[[]]]
+
+        def add(phase: list[list[Call]]) -> None:
+            if len(phase) == len(found[-1]) == 1:
+                found[-1][0].extend(phase[0])
+            else:
+                found.append(phase)
+
         for _, several in itertools.groupby(self.steps, key=self._together.get):
             steps = list(several)
-            calls = []
-            for step in steps:
-                if isinstance(step, _Part):
-                    address = addresses[step.function.name]
-                    calls.append([Call(address, True, step.places(self.memory))])
-                else:
-                    calls.append(step.calls(self.memory))
             if self._together.get(steps[0]) is None:
-                if len(found[-1]) > 1:
-                    found.append([[]])
-                found[-1][0] += itertools.chain.from_iterable(calls)
+                for step in steps:
+                    if isinstance(step, _Part):
+                        address = addresses[step.function.name]
+                        add([[Call(address, True, step.places(self.memory))]])
+                    else:
+                        for phase in step.phases(self.memory):
+                            add(phase)
             else:
+                calls = [step.calls(self.memory) for step in steps if isinstance(step, Native)]
                 threads = min(runtime.threads(), len(calls))
                 parts = [calls[k::threads] for k in range(threads)]
                 found.append([list(itertools.chain.from_iterable(part)) for part in parts])

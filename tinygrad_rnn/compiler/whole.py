@@ -19,6 +19,7 @@ from ..core.tape import Where
 from ..core.tensor import Tensor
 from ..kernels import runtime
 from ..kernels.table import Call as NativeCall
+from ..loops.elementwise import SHARED
 from ..ops.as_code import AsCode
 from ..ops.postponed import Emit, Fill
 from ..ops.replay import Done
@@ -139,9 +140,16 @@ class _Called(Native):
 
     def calls(self, memory: Memory) -> list[NativeCall]:
         """See `Native`."""
+        return [call for phase in self.phases(memory) for part in phase for call in part]
+
+    def phases(self, memory: Memory) -> list[list[list[NativeCall]]]:
+        """See `Native`."""
         places, count = [memory.at(v) for v in self.reads], len(self.gradients)
         makes = [memory.at(v) for v in self.makes]
-        return self.code.calls(places[:count], places[count:], makes, memory)
+        large = sum(v.size for v in self.gradients) >= SHARED
+        threads = runtime.threads() if large else 1
+        first, then = self.code.calls(places[:count], places[count:], makes, memory, threads)
+        return [[first], then]
 
     def described(self, line_of: Callable[[Value], str]) -> str:
         """See `Native`."""

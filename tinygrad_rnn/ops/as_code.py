@@ -9,6 +9,7 @@ or says that something is unusual. Then nothing was changed.
 from __future__ import annotations
 
 import abc
+import itertools
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
@@ -57,9 +58,22 @@ class AsCode(abc.ABC):
 
     @abc.abstractmethod
     def calls(
-        self, gradients: Sequence[Any], reads: Sequence[Any], makes: Sequence[Any], memory: Memory
-    ) -> list[Call]:
-        """Return the calls, for the places of all arrays."""
+        self,
+        gradients: Sequence[Any],
+        reads: Sequence[Any],
+        makes: Sequence[Any],
+        memory: Memory,
+        threads: int,
+    ) -> tuple[list[Call], list[list[Call]]]:
+        """Return what is called first, and then by each of so many threads.
+
+        Parameters
+        ----------
+        gradients, reads, makes : sequence of int or Place
+            Where all arrays are.
+        memory : Memory
+        threads : int
+        """
 
     @abc.abstractmethod
     def finished(self, made: Sequence[Array], where: Where) -> tuple[Callable[[], None], Any]:
@@ -71,6 +85,16 @@ class AsCode(abc.ABC):
     @abc.abstractmethod
     def described(self) -> str:
         """Say what it computes, for readers."""
+
+
+def shares(size: int, threads: int) -> list[tuple[int, int]]:
+    """Return which of so many elements each thread computes: the first, and the one after the last."""
+    return list(itertools.pairwise([size * k // threads for k in range(threads + 1)]))
+
+
+def behind(place: Any, size: int) -> Any:
+    """Return a place so many bytes behind another one."""
+    return place._replace(begin=place.begin + size) if isinstance(place, Place) else place + size
 
 
 def nothing() -> None:

@@ -13,7 +13,7 @@ from ..core.tape import Where
 from ..core.tensor import FLOAT64, Tensor
 from ..kernels import norm
 from ..kernels.table import Call
-from ..ops.as_code import AsCode, Memory, nothing
+from ..ops.as_code import AsCode, Memory, behind, nothing, shares
 from ..ops.checks import number
 from ..ops.postponed import postponed
 from .given import gradient_of, tensors_of
@@ -29,25 +29,29 @@ class _Clipping(AsCode):
         self.makes = [*[Spec(t.shape, t.dtype) for t in tensors], Spec((), FLOAT64)]
 
     def calls(
-        self, gradients: Sequence[Any], reads: Sequence[Any], makes: Sequence[Any], memory: Memory
-    ) -> list[Call]:
+        self,
+        gradients: Sequence[Any],
+        reads: Sequence[Any],
+        makes: Sequence[Any],
+        memory: Memory,
+        threads: int,
+    ) -> tuple[list[Call], list[list[Call]]]:
         """See `AsCode`."""
-        *found, total = makes
-        sizes = [math.prod(t.shape) for t in self.tensors]
-        bits = [8 * t.dtype.itemsize for t in self.tensors]
-        sums, scale = memory.room(8 * len(sizes)), memory.room(8)
-        tiny = max(_tiny(t.dtype) for t in self.tensors)
-        limits = memory.constant(np.array([self.most, tiny]))
-        calls = [
-            Call(
-                norm.address(f"squares_{b}"), False, [n, g, sums._replace(begin=sums.begin + 8 * k)]
-            )
-            for k, (n, b, g) in enumerate(zip(sizes, bits, gradients, strict=True))
-        ]
-        calls.append(Call(norm.address("clipping"), True, [len(sizes), sums, limits, total, scale]))
-        for n, b, g, out in zip(sizes, bits, gradients, found, strict=True):
-            calls.append(Call(norm.address(f"scaled_{b}"), False, [n, g, scale, out]))
-        return calls
+        *made, total = makes
+        count = len(gradients)
+        sums, scale = memory.room(8 * count), memory.room(8)
+        limits = memory.constant(np.array([self.most, max(_tiny(t.dtype) for t in self.tensors)]))
+        first: list[Call] = []
+        then: list[list[Call]] = [[] for _ in range(threads)]
+        for k, (t, g, out) in enumerate(zip(self.tensors, gradients, made, strict=True)):
+            size = t.dtype.itemsize
+            sum_, scaled = (norm.address(f"{name}_{8 * size}") for name in ("squares", "scaled"))
+            first.append(Call(sum_, False, [t.size, g, behind(sums, 8 * k)]))
+            for mine, (lo, hi) in zip(then, shares(t.size, threads), strict=True):
+                at = [behind(g, lo * size), scale, behind(out, lo * size)]
+                mine.append(Call(scaled, False, [hi - lo, *at]))
+        clipping = Call(norm.address("clipping"), True, [count, sums, limits, total, scale])
+        return [*first, clipping], then
 
     def finished(self, made: Sequence[Array], where: Where) -> tuple[Callable[[], None], float]:
         """See `AsCode`."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from operator import attrgetter, is_
 from typing import Any
@@ -13,7 +12,7 @@ from ..core.primitive import Array, Spec
 from ..core.tape import Where
 from ..core.tensor import Tensor
 from ..kernels.table import Call
-from ..ops.as_code import AsCode, Memory
+from ..ops.as_code import AsCode, Memory, behind, shares
 from ..ops.assignment import give
 from .update import Update
 
@@ -86,18 +85,26 @@ class _Step(AsCode):
         return [np.zeros(p.shape, p.dtype) for p in self.every] if kept is None else kept
 
     def calls(
-        self, gradients: Sequence[Any], reads: Sequence[Any], makes: Sequence[Any], memory: Memory
-    ) -> list[Call]:
+        self,
+        gradients: Sequence[Any],
+        reads: Sequence[Any],
+        makes: Sequence[Any],
+        memory: Memory,
+        threads: int,
+    ) -> tuple[list[Call], list[list[Call]]]:
         """See `AsCode`."""
-        count, groups = len(self.tensors), len(self.groups)
+        count, groups, size = len(self.tensors), len(self.groups), self.update.dtype.itemsize
         values, numbers = reads[groups:], reads[:groups]
         of = [numbers[k] for k, group in enumerate(self.groups) for _ in group]
-        found = []
+        found: list[list[Call]] = [[] for _ in range(threads)]
         for k, t in enumerate(self.tensors):
             value, *buffers = values[k::count]
             at = [value, gradients[k], *buffers, *makes[k::count]]
-            found.append(Call(self.update.address, True, [math.prod(t.shape), of[k], *at]))
-        return found
+            for mine, (first, last) in zip(found, shares(t.size, threads), strict=True):
+                if first < last:
+                    places = [behind(place, first * size) for place in at]
+                    mine.append(Call(self.update.address, True, [last - first, of[k], *places]))
+        return [], found
 
     def finished(self, made: Sequence[Array], where: Where) -> tuple[Callable[[], None], None]:
         """See `AsCode`."""
