@@ -678,3 +678,19 @@ def test_threads_share_large_updates(
     finally:
         tg.set_num_threads(before)
     assert all(done)
+
+
+def test_a_trial_of_a_function_around_it_changes_nothing() -> None:
+    training = Training()
+    run = tg.jit(training.step)
+    xs, targets = training.data[0]
+    run(xs, targets)
+    before = training.state()
+
+    def around(xs: Any, targets: Any) -> Any:
+        loss, _ = run(xs, targets)
+        return loss, xs @ tg.tensor(np.ones((7, 2)))
+
+    with pytest.raises(tg.ShapeError):
+        tg.jit(around)(xs, targets)
+    same(training.state(), before)

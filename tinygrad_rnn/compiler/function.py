@@ -58,7 +58,8 @@ class JittedFunction(Jitted):
         if recording.pure and now.watch is None:
             return self._called(recording, tensors, args, kwargs)
         recording.check(tensors)
-        if now.watch is None and (found := recording.at_once(tensors)) is not None:
+        alone = now.watch is None and now.effects is None  # else the noted steps are looked at
+        if alone and (found := recording.at_once(tensors)) is not None:
             return found[0]
         restore = recording.snapshot(tensors)
         try:
