@@ -198,15 +198,15 @@ def _passed_back(g: Any, share: Any, axis: int) -> Any:
 
     That is s[j] = g[j] + share[j] * s[j + 1], by about log2(n) shifted sums.
     """
-    n, shift = g.shape[axis], 1
-    while shift < n:
+    n = g.shape[axis]
+    for k in range((n - 1).bit_length()):
+        shift = 1 << k
         front = _part(share, axis, 0, n - shift)
         sums = _part(g, axis, 0, n - shift) + front * _part(g, axis, shift, n)
         g = concatenate([sums, _part(g, axis, n - shift, n)], axis=axis)
         share = concatenate(
             [front * _part(share, axis, shift, n), _part(share, axis, n - shift, n)], axis=axis
         )
-        shift *= 2
     return g
 
 
