@@ -106,6 +106,11 @@ EQUIVALENT: dict[tuple[str, str], str] = {
             ("indices", "numbers"),
         )
     },
+    **{
+        (f"_logcumsumexp_{part}", f"{one} -> {other}"): LIKE
+        for part, one in (("rule", "g"), ("tangent", "t"))
+        for other in ("out", "x")
+    },
     ("_sort_rule", "g -> x"): LIKE,
     ("_sort_tangent", "t -> x"): LIKE,
     ("_cummax_rule", "g -> out"): LIKE,

@@ -175,7 +175,7 @@ class Reading(Plain):
     """A cell whose gradient by the state is multiplied by the input, and dies out."""
 
     def forward(self, x: tg.Tensor, h: tg.Tensor) -> Any:
-        h = tg.tanh(0.1 * h @ self.w * tg.sum(x, axis=-1, keepdims=True) + x @ self.w_in)
+        h = tg.tanh(0.1 * h @ self.w * x[:, :1]) + tg.tanh(x[:, 1:] @ self.w_in[1:])
         return h, h
 
 
@@ -185,7 +185,7 @@ def test_a_gradient_that_is_gone_meets_values_that_are_not_finite() -> None:
     xs = inputs(60)
     for worst in (None, 3):
         if worst is not None:
-            xs[worst] = np.inf
+            xs[worst, :, 0] = np.inf  # tanh makes 1 of it, and its rule 0 * inf
         found = []
         for way in (tg.jit(Reading()), Reading()):
             with np.errstate(all="ignore"):

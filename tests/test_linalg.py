@@ -347,6 +347,22 @@ def test_a_compiled_step_refuses_what_a_library_computes() -> None:
     assert np.isfinite(ys.numpy()).all()
 
 
+@pytest.mark.parametrize("n", [1, 2, 3])
+def test_small_determinants_in_a_compiled_step(n: int) -> None:
+    def step(x: Any, h: Any) -> Any:
+        h = tg.tanh(L.det(x * h.reshape(-1, 1, 1)))
+        return h, h
+
+    found = []
+    for compiled in (False, True):
+        xs = tg.tensor(np.random.default_rng(n).normal(size=(3, 4, n, n)), requires_grad=True)
+        ys, _ = tg.unroll(tg.jit(step) if compiled else step, xs, tg.ones(4, dtype=np.float64))
+        (ys**2).sum().backward()
+        found.append((ys.numpy(), xs.grad.numpy()))
+    for plain, fast in zip(*found, strict=True):
+        np.testing.assert_allclose(fast, plain, rtol=1e-11, atol=1e-13)
+
+
 def test_what_is_made_of_parameters_is_computed_before_the_steps() -> None:
     """An orthogonal recurrence by the exponential of an antisymmetric matrix."""
     found = []

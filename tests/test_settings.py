@@ -59,7 +59,7 @@ TAKEN: dict[str, set[str]] = {
     **each(["tg.arange: start", "tg.linspace: start", "tg.linspace: stop", "tg.random.normal: mean"], {"-1", "0", "1.5"}),
     "tg.arange: step": {"-1", "1.5"}, "tg.arange: stop": {"None", "-1", "0", "1.5"}, "num": {"0"}, "n": {"0"}, "m": {"None", "0"}, "endpoint": {"True"},
     "source": {"-1", "0", "[]"}, "destination": {"-1", "0", "[]"}, "repeats": {"0", "[]"}, "reps": {"0", "[]"}, "start_axis": {"-1", "0"}, "end_axis": {"-1", "0"},
-    "q": {"0", "[]"}, "descending": {"True"}, "largest": {"True"}, "include_self": {"True"}, "min": {"None", "-1", "0", "1.5"}, "max": {"None", "-1", "0", "1.5"}, **each(["return_index", "return_inverse", "return_counts"], {"True"}),
+    "q": {"0", "[]"}, "descending": {"True"}, "largest": {"True"}, "include_self": {"True"}, "tg.pad_sequences: value": {"-1", "0", "1.5"}, "min": {"None", "-1", "0", "1.5"}, "max": {"None", "-1", "0", "1.5"}, **each(["return_index", "return_inverse", "return_counts"], {"True"}),
     "offset": {"-1", "0"}, "optimize": {"None", "True"}, "axes": {"0"},
     **each(["full", "log_target", "zero_infinity"], {"True"}), **each(["input_lengths", "target_lengths"], {"None"}), "pos_weight": {"None", "0", "1.5", "True"},
     "weight": {"None"}, "ignore_index": {"None", "-1", "0"}, "label_smoothing": {"0"}, "blank": {"0"}, "beta": {"0", "1.5"}, "variance": {"0", "nan", "1.5", "True"}, "delta": {"1.5"},

@@ -128,6 +128,7 @@ from .version import __version__ as __version__
 if TYPE_CHECKING:
     from . import cells, data, fft, init, learn, linalg, nn, optim, parallel, random
     from .compiler import CompileError, jit
+    from .data.padding import pad_sequences
     from .diagnosis import (
         GradcheckError,
         detect_anomaly,
@@ -415,6 +416,7 @@ __all__ = [
     "optim",
     "outer",
     "pad",
+    "pad_sequences",
     "parallel",
     "polygamma",
     "positive",

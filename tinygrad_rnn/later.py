@@ -5,6 +5,7 @@ The tensor, its operations and unrolling alone are quick to import.
 
 LATER = {
     "compiler": "CompileError jit",
+    "data.padding": "pad_sequences",
     "diagnosis": ("GradcheckError detect_anomaly diagnose dynamics gradcheck gradient_flow"),
     "drawing": "Drawing draw explore",
     "formats.checkpoint": "load save",

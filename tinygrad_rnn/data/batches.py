@@ -11,6 +11,7 @@ from ..core.errors import ShapeError, TinygradError
 from ..core.primitive import Array
 from ..core.tensor import Tensor, tensor
 from ..ops import checks
+from .padding import side_by_side
 from .passes import Passes, shuffled
 
 __all__ = ["Batches"]
@@ -150,12 +151,7 @@ class Batches(Passes):
 
     def _sequences(self, part: Any, places: Array) -> Array:
         """Return some sequences side by side, (steps, batch, ...), with zeros behind shorter ones."""
-        examples = [np.asarray(part[i]) for i in places]
-        steps = int(self.lengths[places].max())
-        made = np.zeros((steps, len(places), *examples[0].shape[1:]), examples[0].dtype)
-        for row, example in enumerate(examples):
-            made[: len(example), row] = example
-        return made
+        return side_by_side([np.asarray(part[i]) for i in places])
 
     def __repr__(self) -> str:
         return (

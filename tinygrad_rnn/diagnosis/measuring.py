@@ -117,8 +117,8 @@ def title_of(runs: Runs, state: State) -> str:
 
 def states_by_node(runs: Runs, lane: Lane | None = None) -> dict[Node, tuple[str, int]]:
     """Return what states single steps hand on, with title and step; those of one run if it is given."""
-    states = [s for s in runs.steps.states if lane in (None, s.lane)]
-    return {n: (title_of(runs, s), t) for s in states for t, n in s.makers.items()}
+    states = [(title_of(runs, s), s) for s in runs.steps.states if lane in (None, s.lane)]
+    return {n: (title, t) for title, s in states for t, n in s.makers.items()}
 
 
 class _Adding:

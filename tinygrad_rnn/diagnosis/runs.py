@@ -344,7 +344,7 @@ class Walk:
     def visits(
         self, gradients: dict[Node, Array], nodes: Iterable[Node]
     ) -> Iterator[Visit | Passed]:
-        """Yield visits of nodes, and passes through compiled sequences.
+        """Return visits of nodes, and passes through compiled sequences, one after the other.
 
         Parameters
         ----------
@@ -353,6 +353,13 @@ class Walk:
         nodes : iterable of Node
             What is visited, the newest first.
         """
+        if not self.runs.compiled:
+            return walk_back(nodes, gradients)
+        return self._visits(gradients, nodes)
+
+    def _visits(
+        self, gradients: dict[Node, Array], nodes: Iterable[Node]
+    ) -> Iterator[Visit | Passed]:
         walked: list[Passed] = []
         for visit in walk_back(self._between(nodes, gradients, walked), gradients):
             yield from walked

@@ -63,10 +63,8 @@ class Seeds:
         """Return what arrives in the steps by a walk that ends there."""
         runs = self.runs
         gradients: dict[Node, Array] = {runs.tape.root: seed}
-        inside = (runs.steps.moments, runs.parts, runs.compiled)
-        outside = (
-            n for n in reversed(runs.tape.nodes) if not any(n in several for several in inside)
-        )
+        inside = {*runs.steps.moments, *runs.parts, *runs.compiled}
+        outside = (n for n in reversed(runs.tape.nodes) if n not in inside)
         with np.errstate(all="ignore"):
             for _ in walk_back(outside, gradients):
                 pass

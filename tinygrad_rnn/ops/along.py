@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 from typing import Any
 
 import numpy as np
@@ -198,25 +199,15 @@ def _passed_back(g: Any, share: Any, axis: int) -> Any:
 
     That is s[j] = g[j] + share[j] * s[j + 1], by about log2(n) shifted sums.
     """
-    n, shift = g.shape[axis], 1
-    while shift < n:
-        front = _part(share, axis, 0, n - shift)
-        sums = _part(g, axis, 0, n - shift) + front * _part(g, axis, shift, n)
+    n = g.shape[axis]
+    for k in range((n - 1).bit_length()):
+        shift = 1 << k
+        later = _part(share, axis, 0, n - shift) * _part(g, axis, shift, n)
+        sums = _part(g, axis, 0, n - shift) + later
         g = concatenate([sums, _part(g, axis, n - shift, n)], axis=axis)
-        share = concatenate(
-            [front * _part(share, axis, shift, n), _part(share, axis, n - shift, n)], axis=axis
-        )
-        shift *= 2
+        left = builtins.max(n - 2 * shift, 0)
+        share = _part(share, axis, 0, left) * _part(share, axis, shift, shift + left)
     return g
-
-
-def _passed_on(t: Any, share: Any, axis: int) -> Any:
-    """Return the same from front to back: s[j] = t[j] + share[j - 1] * s[j - 1]."""
-    back = _reverse(t.ndim, axis)
-    turned = share[back]
-    n = t.shape[axis]
-    shares = concatenate([_part(turned, axis, 1, n), _part(turned, axis, 0, 1)], axis=axis)
-    return _passed_back(t[back], shares, axis)[back]
 
 
 def _shares(out: Any, x: Any, axis: int) -> tuple[Any, Any]:
@@ -224,11 +215,10 @@ def _shares(out: Any, x: Any, axis: int) -> tuple[Any, Any]:
 
     Where a sum is 0 and its logarithm -inf, both are 0.
     """
-    n = out.shape[axis]
-    none = out == -np.inf
+    n, none = out.shape[axis], out == -np.inf
     here = where(none, 0.0, out)
-    after = concatenate([_part(here, axis, 1, n), _part(here, axis, n - 1, n)], axis=axis)
-    return where(none, 0.0, exp(x - here)), where(none, 0.0, exp(here - after))
+    passed = exp(_part(here, axis, 0, n - 1) - _part(here, axis, 1, n))
+    return where(none, 0.0, exp(x - here)), where(_part(none, axis, 0, n - 1), 0.0, passed)
 
 
 def _logcumsumexp_rule(g: Any, out: Any, x: Any, axis: int) -> Any:
@@ -244,7 +234,8 @@ def _logcumsumexp_tangent(t: Any, out: Any, x: Any, *, axis: int) -> Any:
         return t
     a = axis % t.ndim
     term, share = _shares(out, x, a)
-    return _passed_on(term * t, share, a)
+    back = _reverse(t.ndim, a)
+    return _passed_back((term * t)[back], share[back], a)[back]
 
 
 @primitive(

@@ -15,6 +15,8 @@ CALLED = {
     "bmm": "matmul",
     "mv": "matvec",
     "gather": "take_along_axis",
+    "clamp": "clip",
+    "pad_sequence": "pad_sequences",
     "msort": "sort",
     "percentile": "quantile",
     "diag_embed": "diag",

@@ -148,7 +148,8 @@ def tbptt(
     -----
     `xs` may be computed, by an embedding for example. `Window.backward` then adds the gradients of
     what it was computed from as well: window by window, with the values of the time when `xs` was
-    computed.
+    computed. A cell may hold layers that stand before and behind it, and call them in its step: then
+    each window runs them with the values of its own time.
 
     Examples
     --------
