@@ -24,7 +24,7 @@ from .labels import short
 from .measures import Measured, State
 from .scale import Number, Scale, figure, together
 
-CURVED = 160.0  # width of what stands for hidden steps over a curve
+CURVED = 150.0  # width of what stands for hidden steps over a curve
 BARS = 40  # at most so many in the chart of a weight
 CLAIM = "‖∂L/∂state‖"  # "state" is replaced by the name of the state
 WRONG_HEAT = "draw: heat is 'grad', a mapping from step to number, or a number for each step; found"
