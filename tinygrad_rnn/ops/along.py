@@ -202,7 +202,7 @@ def _passed_back(g: Any, share: Any, axis: int) -> Any:
     n = g.shape[axis]
     for k in range((n - 1).bit_length()):
         shift = 1 << k
-        later = _part(share, axis, 0, n - shift) * _part(g, axis, shift, n)
+        later = share * _part(g, axis, shift, n)  # there is a share for each of these
         sums = _part(g, axis, 0, n - shift) + later
         g = concatenate([sums, _part(g, axis, n - shift, n)], axis=axis)
         left = builtins.max(n - 2 * shift, 0)
@@ -213,12 +213,13 @@ def _passed_back(g: Any, share: Any, axis: int) -> Any:
 def _shares(out: Any, x: Any, axis: int) -> tuple[Any, Any]:
     """Return what part of each sum is its last term, and what part of the next one it is itself.
 
-    Where a sum is 0 and its logarithm -inf, both are 0.
+    Where a sum is 0 and its logarithm -inf, both are 0, and have no derivative.
     """
     n, none = out.shape[axis], out == -np.inf
     here = where(none, 0.0, out)
-    passed = exp(_part(here, axis, 0, n - 1) - _part(here, axis, 1, n))
-    return where(none, 0.0, exp(x - here)), where(_part(none, axis, 0, n - 1), 0.0, passed)
+    begins, after = _part(none, axis, 0, n - 1), _part(here, axis, 1, n)
+    before = where(begins, after, _part(here, axis, 0, n - 1))  # no overflow where it is not chosen
+    return exp(x - here), where(begins, 0.0, exp(before - after))
 
 
 def _logcumsumexp_rule(g: Any, out: Any, x: Any, axis: int) -> Any:
