@@ -111,6 +111,25 @@ EQUIVALENT: dict[tuple[str, str], str] = {
         for part, one in (("rule", "g"), ("tangent", "t"))
         for other in ("out", "x")
     },
+    ("cummin, tangent", "t -> out"): LIKE,
+    (
+        "_shares",
+        "where(begins, 0.0, *",
+    ): "a sum of nothing has a term of 0, by which its share is multiplied",
+    ("_shares", "0.0 -> 1.0"): "a sum of nothing has a term of 0, by which its share is multiplied",
+    ("_shares", "here -> out"): "where they differ, another is chosen",
+    ("_shares", "n - 1 -> -1"): "the same end, counted from there",
+    ("_shares", "out -> x"): LIKE,
+    ("_passed_back", "n - shift -> -shift"): "the same end, counted from there",
+    **{
+        ("_passed_back", f"{one} -> {other}"): "a part ends where its source does"
+        for one, other in (("shift", "n"), ("shift", "left"), ("left", "n"))
+    },
+    ("_passed_back", "builtins.max*"): "the larger of two, in either order",
+    ("_passed_back", "0 -> 1"): "after the last round nothing reads it",
+    ("_passed_back", "n - 1 -> *"): "a further round adds nothing",
+    ("_logcumsumexp_tangent", "a -> axis"): "the same axis, counted from the end",
+    **{("_logcumsumexp_tangent", f"t -> {other}"): LIKE for other in ("term", "share")},
     ("_sort_rule", "g -> x"): LIKE,
     ("_sort_tangent", "t -> x"): LIKE,
     ("_cummax_rule", "g -> out"): LIKE,
