@@ -10,27 +10,15 @@ import hashlib
 import math
 import re
 
+from ..palette import DARK, LIGHT, Theme, ink
 from .boxes import HATCH, TILE, Arrow, Box, Family, Legend, Sketch
+from .film import BAR, Film
 from .frames import CURVE, Figure, Frame
+from .key import LINES, SWATCH, Sign
 from .layout import TIP, Layout
 from .scale import MARKS
 from .stepplan import Point
-from .style import (
-    CUT,
-    DARK,
-    FONT,
-    KINDS,
-    LIGHT,
-    ROOT_WIDTH,
-    SIZE,
-    SMALL,
-    TINY,
-    WIDTHS,
-    Theme,
-    ink,
-    kind,
-    xml,
-)
+from .style import BACK, CUT, FONT, KINDS, ROOT_WIDTH, SIZE, SMALL, TINY, WIDTHS, kind, xml
 
 WIDE = 850  # pixels of a column in a notebook or on a page
 POINT = 4 / 3  # pixels
@@ -43,7 +31,9 @@ def pixels(layout: Layout, wide: int) -> float:
     return min(own, max(wide, own * READABLE / (SMALL * POINT)))
 
 
-def plain_svg(sketch: Sketch, layout: Layout, theme: str = "light", wide: int = WIDE) -> str:
+def plain_svg(
+    sketch: Sketch, layout: Layout, theme: str = "light", wide: int = WIDE, film: Film | None = None
+) -> str:
     """Return the same picture as graphviz draws from the DOT source.
 
     Parameters
@@ -54,8 +44,10 @@ def plain_svg(sketch: Sketch, layout: Layout, theme: str = "light", wide: int = 
         "auto" is as the reader's browser is set.
     wide : int
         How many pixels it should not be wider than; see `pixels`.
+    film : Film, optional
+        When each part is seen; by default everything always is.
     """
-    w, h = layout.width, layout.height
+    w, h = layout.width, layout.height + (BAR if film else 0.0)
     across = pixels(layout, wide)
     parts = [
         '<defs><pattern id="hatch" width="5" height="5" patternUnits="userSpaceOnUse" patternTransform="rotate(45)">'
@@ -63,8 +55,10 @@ def plain_svg(sketch: Sketch, layout: Layout, theme: str = "light", wide: int = 
         '<rect width="100%" height="100%" class="page"/>\n<g id="graph0" class="graph">'
     ]
     parts += [_frame(k, f) for k, f in enumerate(layout.frames)]
-    parts += [_edge(arrow, path, kind(arrow, layout)) for arrow, path in layout.paths]
-    parts += [_node(b) for b in sketch.boxes]
+    for arrow, path in layout.paths:
+        drawn = _edge(arrow, path, kind(arrow, layout.states))
+        parts.append(film.arrow(arrow, drawn, _edge(arrow, path[::-1], BACK)) if film else drawn)
+    parts += [film.box(b, _node(b)) if film else _node(b) for b in sketch.boxes]
     parts += [_figure(g) for g in layout.figures]
     for word, x, y in layout.words:
         parts.append(f'<text class="word" x="{x:.1f}" y="{y + 3:.1f}">{xml(word)}</text>')
@@ -74,17 +68,22 @@ def plain_svg(sketch: Sketch, layout: Layout, theme: str = "light", wide: int = 
         )
     if sketch.legend is not None:
         parts.append(_legend(sketch.legend, 14.0, layout.legend))
+    if layout.signs:
+        parts.append(f'<g id="key" class="key">{"".join(map(_sign, layout.signs))}</g>')
+    if film:
+        parts.append(film.foot())
     body = "\n".join([*parts, "</g></svg>\n"])
     # several pictures may stand in one page: the rules and the names of each are for it alone
     scope = f"tg-{hashlib.sha256(f'{theme} {body}'.encode('utf-8', 'replace')).hexdigest()[:8]}"
     # quotes are entities in all texts, so these are attributes
     body = re.sub(r' id="([\w-]+)"', rf' id="{scope}-\1"', body)
     body = re.sub(r'((?:="|:)url\(#)hatch\)(?=")', rf"\1{scope}-hatch)", body)
-    rules = _rules(theme) + _rules_of_halves(theme) * any(b.halves for b in sketch.boxes)
+    rules = re.sub(r"\.tg(?=[ :])", f".{scope}", _rules(theme) + (film.rules() if film else ""))
+    rules = rules.replace("film-", f"{scope}-")
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" class="tg {scope}" width="{across:.0f}" height="{across * h / w:.0f}" viewBox="0 0 {w:.1f} {h:.1f}" '
         f'font-family="{FONT}" font-size="{SIZE}" role="img" aria-labelledby="{scope}-name {scope}-said"><title id="{scope}-name">{xml(sketch.title or "Computation graph")}</title>'
-        f'<desc id="{scope}-said">{xml(_said(sketch, layout))}</desc><style>{rules.replace(".tg ", f".{scope} ")}</style>{body}'
+        f'<desc id="{scope}-said">{xml(_said(sketch, layout))}</desc><style>{rules}</style>{body}'
     )
 
 
@@ -102,18 +101,6 @@ def _rules(theme: str) -> str:
     return _colours(DARK if theme == "dark" else LIGHT) + STILL
 
 
-def _rules_of_halves(theme: str) -> str:
-    """Return the rules for boxes with value and gradient; other pictures have no need of them."""
-
-    def colours(t: Theme) -> str:
-        return f".tg .gradient{{fill:{t.edges['back']}}}.tg .between,.tg .tiles rect{{stroke:{t.frame[1]}}}"
-
-    still = ".tg .tiles rect{stroke-width:.4}"
-    if theme == "auto":
-        return f"{colours(LIGHT)}@media (prefers-color-scheme: dark){{{colours(DARK)}}}{still}"
-    return colours(DARK if theme == "dark" else LIGHT) + still
-
-
 def _colours(t: Theme) -> str:
     """Return the rules for the colours of a theme."""
     boxes = "".join(
@@ -129,17 +116,19 @@ def _colours(t: Theme) -> str:
         f".tg .cluster rect{{fill:{t.frame[0]};stroke:{t.frame[1]}}}.tg .cluster text,.tg .detail,.tg .word{{fill:{t.faint}}}"
         f".tg .{Family.DELAY} text{{fill:{t.page}}}.tg .figure rect{{stroke:{t.frame[1]}}}.tg .bar{{fill:{t.fills[Family.PARAMETER][1]}}}"
         f".tg .curve{{fill:{t.edges['state']};stroke:{t.edges['state']}}}.tg .figure .mark{{fill:{t.text};stroke:none}}"
-        f".tg .cutmark{{stroke:{t.edges['cut']}}}"
+        f".tg .cutmark{{stroke:{t.edges['cut']}}}.tg .now{{stroke:{t.series[0]}}}.tg rect.graded{{stroke:{t.edges['back']}}}"
+        f".tg .ahead,.tg .film .head{{fill:{t.series[0]}}}.tg .home{{fill:{t.edges['back']}}}"
+        f".tg .gradient{{fill:{t.edges['back']}}}.tg .between,.tg .tiles rect{{stroke:{t.frame[1]}}}"
     )
 
 
 STILL = (
     "".join(f".tg .{name}>path{{fill:none;stroke-width:{WIDTHS[name]}}}" for name in KINDS)
-    + f".tg .node text,.tg .figure text,.tg .caption{{text-anchor:middle}}.tg .detail,.tg .figure text{{font-size:{SMALL}px}}"
+    + f".tg .node text,.tg .figure text,.tg .caption{{text-anchor:middle}}.tg .detail,.tg .figure text,.tg .key text{{font-size:{SMALL}px}}"
     f".tg .cluster text,.tg .word{{font-size:10px}}.tg .word{{text-anchor:end}}.tg .port text{{font-size:{TINY}px}}"
-    f".tg .node>rect{{stroke-width:.9}}.tg .root>rect{{stroke-width:{ROOT_WIDTH}}}.tg .gap>rect{{stroke-dasharray:5 3}}"
+    f".tg .node>rect,.tg .sign>rect{{stroke-width:.9}}.tg .root>rect{{stroke-width:{ROOT_WIDTH}}}.tg .gap>rect{{stroke-dasharray:5 3}}"
     ".tg .cut>rect{stroke-dasharray:3 2}.tg .cut>path{stroke-dasharray:4 3}.tg .cutmark{stroke-width:1.6}.tg .figure rect{stroke-width:.6}"
-    ".tg .curve{stroke-width:1.2;stroke-linejoin:round}.tg .node:hover>rect{stroke-width:2}"
+    ".tg .tiles rect{stroke-width:.4}.tg .curve{stroke-width:1.2;stroke-linejoin:round}.tg .node:hover>rect{stroke-width:2}"
 )
 
 
@@ -298,6 +287,23 @@ def _cut_mark(path: list[Point]) -> str:
             f'<line class="cutmark" x1="{x + uy * 5 - ux * 2:.1f}" y1="{y - ux * 5 - uy * 2:.1f}" x2="{x - uy * 5 + ux * 2:.1f}" y2="{y + ux * 5 + uy * 2:.1f}"/>'
         )
     return "".join(parts)
+
+
+def _sign(sign: Sign) -> str:
+    """Return a sign of the legend with its meaning."""
+    x, y, wide = sign.x, sign.y, SWATCH
+    family = {"port": "parameter", "root": "root input"}.get(sign.name, sign.name)
+    if sign.name in LINES:
+        end = x + wide
+        mark = _cut_mark([(x, y), (x, y), (x, y), (end, y)]) if sign.name == CUT else ""
+        drawn = f'<path d="M{x:.1f},{y:.1f}H{end - 4:.1f}"/><polygon points="{end:.1f},{y:.1f} {end - TIP:.1f},{y - 2:.1f} {end - TIP:.1f},{y + 2:.1f}"/>{mark}'
+    else:
+        tall = 6.0 if sign.name == "port" else 10.0
+        bend = 5 if family in (Family.ARITHMETIC, Family.DELAY) else 2.5
+        drawn = (
+            f'<rect x="{x:.1f}" y="{y - tall / 2:.1f}" width="{wide}" height="{tall}" rx="{bend}"/>'
+        )
+    return f'<g class="sign {family}">{drawn}</g><text x="{x + wide + 4:.1f}" y="{y + 3:.1f}">{xml(sign.words)}</text>'
 
 
 def _legend(legend: Legend, x: float, y: float) -> str:
