@@ -21,7 +21,7 @@ import pytest
 import tinygrad_rnn as tg
 from tests.command import call
 from tinygrad_rnn.cli import arguments, info
-from tinygrad_rnn.train import characters, console, demo, memory, model_files, text, windows
+from tinygrad_rnn.train import characters, console, demo, memory, model_files, text
 from tinygrad_rnn.train.named import example, load_named
 from tinygrad_rnn.train.options import Options
 from tinygrad_rnn.train.vocabulary import Vocabulary
@@ -488,7 +488,6 @@ def test_the_library_says_what_the_command_line_says(folder: Path) -> None:
         lambda: text.split("abc", 2.0),
         lambda: Vocabulary("aa"),
         lambda: vocabulary.decode([9]),
-        lambda: windows.windows([1], 0, 1),
         lambda: characters.evaluate(model, [1]),
         lambda: characters.sample(model, vocabulary, -1),
         lambda: model_files.load_model("text.txt"),

@@ -24,6 +24,7 @@ from tinygrad_rnn.core.walks import pull_back
 from tinygrad_rnn.drawing import DrawingError
 from tinygrad_rnn.drawing.rules import formula, rule_text
 from tinygrad_rnn.ops import elementwise as elementwise_ops
+from tinygrad_rnn.ops import reductions
 from tinygrad_rnn.ops.source import spot_of, variables
 from tinygrad_rnn.recurrent.ledger import reverse, values
 from tinygrad_rnn.train import characters, model_files, named
@@ -193,6 +194,7 @@ def test_rules_in_words_compute_what_the_rules_do(name: str) -> None:
                 inputs = [held[i] if isinstance(i, Node) else i for i in node.inputs]
                 space = {
                     **vars(elementwise_ops),
+                    **vars(reductions),
                     **inspect.unwrap(share.rule.function).__globals__,
                     **node.params,
                     "np": np,

@@ -13,7 +13,7 @@ from tinygrad_rnn.compiler.unrolled import Unrolled
 from tinygrad_rnn.core.tree import leaves
 from tinygrad_rnn.diagnosis import GradientFlow
 from tinygrad_rnn.diagnosis import flow as flow_module
-from tinygrad_rnn.kernels import norms
+from tinygrad_rnn.kernels import row_norms
 
 from .cell_checks import GROUPS
 from .flow_runs import HIDDEN, INPUT, Plain, every, inputs, last, run
@@ -222,11 +222,11 @@ def test_norms_of_products_and_sums(dtype: Any, columns: int) -> None:
             a, b = left, right
             if turned:  # as values of the caller lie
                 a, b = (np.ascontiguousarray(s.swapaxes(2, 3)).swapaxes(2, 3) for s in (a, b))
-            sides = norms.Side(a), norms.Side(b)
+            sides = row_norms.Side(a), row_norms.Side(b)
             product = np.matmul(*(s.astype(np.float64) for s in (a, b.swapaxes(2, 3))))
             expected = np.linalg.norm(product.reshape(5, -1), axis=1)
-            np.testing.assert_allclose(norms.norms_of_products(*sides), expected, rtol=1e-12)
+            np.testing.assert_allclose(row_norms.norms_of_products(*sides), expected, rtol=1e-12)
             sums = a.astype(np.float64).sum(axis=-1).reshape(5, -1)
             np.testing.assert_allclose(
-                norms.norms_of_sums(sides[0]), np.linalg.norm(sums, axis=1), rtol=1e-12
+                row_norms.norms_of_sums(sides[0]), np.linalg.norm(sums, axis=1), rtol=1e-12
             )

@@ -26,6 +26,7 @@ import pytest
 
 import tinygrad_rnn as tg
 from tinygrad_rnn.core.tape import ENGINE_FILES, Freed, Leaf, context
+from tinygrad_rnn.ops.checks import OutOfRangeError
 
 
 def leaf(values: Any, name: str | None = None) -> tg.Tensor:
@@ -657,7 +658,7 @@ def breaks(x: Any) -> Any:
 
 @breaks.vjp
 def _(g: Any, x: Any) -> Any:
-    raise ArithmeticError("no derivative today")
+    raise LookupError("no derivative today")
 
 
 def failing_backward(cell: tg.Cell, optimizer: Any, xs: np.ndarray) -> None:
@@ -1153,7 +1154,7 @@ def test_errors_that_are_not_about_shapes_keep_their_kind(monkeypatch: pytest.Mo
             r"power\(int64\(2,\), -1\): Integers to negative",
         ),
         (MemoryError, lambda: tg.broadcast_to(x[:1], (10**9, 10**9)) + 1, r"add\("),
-        (tg.ShapeError, lambda: tg.take(x, np.array([5])), r"take\("),
+        (OutOfRangeError, lambda: tg.take(x, np.array([5])), r"take\("),
         (tg.DtypeError, lambda: -tg.tensor([True]), r"neg\(bool\(1,\)\)"),
     ]
     for kind, use, words in cases:

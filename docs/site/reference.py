@@ -53,6 +53,7 @@ PLACES = {
     "formats": "files",
     "optim": "optim",
     "train": "training",
+    "data": "training",
 }
 APART = {"CompileError": "kinds", "GradcheckError": "kinds", "gradcheck": "transforms"}
 Name = tuple[str, str]  # as users write it, and its path in the package

@@ -168,12 +168,12 @@ class _Told:
             text = text.replace(self.thousands, "")
         if self.decimal != ".":
             if "." in text:
-                raise ValueError("a point")
+                raise DataError("a point")
             text = text.replace(self.decimal, ".")
         if (
             not text or text[-1] not in "0123456789." or "_" in text
         ):  # nan, inf and 1_0 are no cells of a table
-            raise ValueError("no number")
+            raise DataError("no number")
         return float(text)
 
     def numbers(self, name: str, cells: list[str], missing: str) -> Array:

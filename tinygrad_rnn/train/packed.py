@@ -85,7 +85,7 @@ def unpacked(value: Any, arrays: Mapping[str, Array]) -> Any:
         return array[()]
     if kind == "floats":
         return array.tolist()
-    raise ValueError(f"{kind!r} stands for nothing")
+    raise CheckpointError(f"{kind!r} stands for nothing")
 
 
 def _key(key: Any) -> Any:
