@@ -142,7 +142,7 @@ def test_a_picture_says_what_it_is_to_those_who_do_not_see_it() -> None:
         e.find(f"{space}title").text for e in root.iter(f"{space}g") if "edge" in e.get("class", "")
     ]
     assert lines and not any(re.search(r"\b[npz]\d+\b", line) for line in lines)
-    assert "h = tanh \N{RIGHTWARDS ARROW} stack(axis=0)" in lines
+    assert "h = tanh \N{RIGHTWARDS ARROW} ys = stack(axis=0)" in lines
 
 
 def test_memory_outside_of_the_steps_is_told_apart() -> None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import numpy as np
 import pytest
 
 import tinygrad_rnn as tg
 from tinygrad_rnn.drawing import Drawing
+from tinygrad_rnn.ops.source import names_of
 
 SIGMA = "\N{GREEK SMALL LETTER SIGMA}"
 
@@ -140,3 +143,18 @@ def test_the_transpose_of_an_input_has_its_name_in_the_graph_of_the_gradients() 
     ys, _ = tg.unroll(tg.cells.Elman(3, 4, rng=0), sequence(2, 2, 3))
     found = titles(tg.draw((ys * ys).mean(), backward=True, detail="op"))
     assert {"x[0].T", "x[1].T", "h_0.T"} <= {*found}
+
+
+@pytest.mark.parametrize("marked", [False, True])
+def test_parts_in_a_loop_of_ones_own_are_called_as_in_marked_steps(marked: bool) -> None:
+    weight = tg.tensor(np.ones((4, 8), np.float32), requires_grad=True, name="weight")
+    state = tg.tensor(np.ones((2, 4), np.float32))
+    for t in range(3):
+        with tg.at_step(t) if marked else contextlib.nullcontext():
+            gate, new = tg.split(state @ weight, 2, axis=-1)
+            gate = tg.sigmoid(gate)
+            state = gate * tg.tanh(new)
+    found = names_of(tg.tape(state).nodes)
+    named = [(n.op, found[n]) for n in tg.tape(state).nodes if n in found and n.primitive]
+    step = [("getitem", "new"), ("sigmoid", "gate"), ("multiply", "state")]
+    assert named == step * 3
