@@ -38,6 +38,7 @@ WORDS: dict[tuple[str, str], tuple[int, str]] = {
     ("compiler/host.py", "broadcast_to"): (1, "NumPy's function, as host programs call it"),
     ("compiler/internal.py", "part"): (1, "the name of an operation that only the compiler has"),
     ("drawing/contents.py", "norm"): (2, "a key of the page's data"),
+    ("drawing/explorer.py", "positive"): (1, "a colour of the palette"),
     ("drawing/selection.py", "all"): (1, 'the option show="all" of a picture'),
 }
 

@@ -234,5 +234,5 @@ def test_options_from_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str])
         code, _, err = call(*command, capsys=capsys)
         assert code == 2 and words in err
     write(config, "no toml")
-    assert "is no TOML" in call(*command, capsys=capsys)[2]
+    assert "is no TOML file" in call(*command, capsys=capsys)[2]
     assert "No such file" in call(*command[:-1], "none.toml", capsys=capsys)[2]

@@ -32,8 +32,8 @@ def with_configuration(words: Sequence[str]) -> list[str]:
     del found[place : place + 2]
     try:
         options = tomllib.loads(path.read_text(encoding="utf-8-sig"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"--config: {path} is no TOML: {error}") from None
+    except ValueError as error:  # also for a name that no file can have
+        raise UserError(f"--config: {str(path)!r} is no TOML file: {error}") from None
     more: list[str] = []
     for name, value in options.items():
         option = f"--{name.replace('_', '-')}"

@@ -116,13 +116,13 @@ def _cells(path: Path, separator: str, encoding: str) -> Any:
     data = path.read_bytes()
     try:
         text = data.decode("utf-8-sig" if encoding.lower() in ("utf-8", "utf8") else encoding)
-    except LookupError:
-        raise DataError(f"read_csv: there is no encoding {encoding!r}") from None
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         raise DataError(
             f"{path}, line {line}: byte {error.start} is {data[error.start]:#04x}, which is no {encoding}; declare the encoding, such as latin-1 or utf-16"
         ) from None
+    except (LookupError, ValueError):
+        raise DataError(f"read_csv: there is no encoding {encoding!r}") from None
     if "\0" in text:
         raise DataError(f"{path}: it holds bytes of value 0, and is no text in {encoding}")
     if not text.strip():

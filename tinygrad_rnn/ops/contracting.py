@@ -227,7 +227,7 @@ def _cross_of_parts(a: Any, b: Any, axis: int) -> Any:
         ([(0, 3), (0, 3)], {}),
     ],
     decomposition=_cross_of_parts,
-    symbol="cross",
+    symbol="\N{VECTOR OR CROSS PRODUCT}",
 )
 def _cross(a: Any, b: Any, *, axis: int = -1) -> Any:
     made_as = _cross_shape(a, b, axis=axis)
