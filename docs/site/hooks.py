@@ -39,7 +39,7 @@ NAVIGATION: dict[str, list[str]] = {
     "How to": ["howto"],
     "Cells and pictures": ["cells.md", "gallery.md"],
     "Examples": ["examples", "programs.md"],
-    "Figures": ["tasks.md", "speed.md"],
+    "Figures": ["tasks.md", "speed.md", "scaling.md"],
     "Errors": ["errors"],
     "Reference": ["reference"],
     "Design": ["design.md", "decisions"],

@@ -142,7 +142,9 @@ def methods() -> list[str]:
     attached = {
         name: thing
         for name, thing in vars(tg.Tensor).items()
-        if not name.startswith("_") and defined_in(thing) not in ("", tg.Tensor.__module__)
+        if not name.startswith("_")
+        and hasattr(thing, "__qualname__")  # no name that only says the way
+        and defined_in(thing) not in ("", tg.Tensor.__module__)
     }
     both = [name for name in attached if name in tg.__all__]
     alone = {name: thing for name, thing in attached.items() if name not in tg.__all__}
