@@ -6,6 +6,7 @@ import contextlib
 import functools
 import gc
 import os
+import re
 import sys
 import threading
 import warnings
@@ -77,7 +78,8 @@ def complain(error: Exception) -> None:
     global _complained
     if not _complained:
         _complained = True
-        text = f"tinygrad_rnn: a kernel could not be compiled ({type(error).__name__}: {error}); going on through NumPy."
+        why = re.sub(r"\x1b\[[0-9;]*m", "", str(error))  # numba's are in colour where colorama is
+        text = f"tinygrad_rnn: a kernel could not be compiled ({type(error).__name__}: {why}); going on through NumPy."
         warnings.warn(text, RuntimeWarning, stacklevel=2)
 
 
