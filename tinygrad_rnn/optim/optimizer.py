@@ -150,8 +150,7 @@ class Optimizer:
                 alike = (g.dtype, self.steps[i], id(self._rule(i)))
                 groups.setdefault(alike if together else i, {})[i] = g
         for name in self._rule(0).buffers() if groups else ():
-            if name not in self.state:
-                self.state[name] = [np.zeros(p.shape, p.dtype) for p in self.parameters]
+            self.state[name] = self._kept(name)
         # all is computed before anything is set
         found = [
             (list(g), *self._rule(next(iter(g)))._changed(list(g), list(g.values())))
@@ -172,10 +171,7 @@ class Optimizer:
         gradients : sequence of array or None
             One for each parameter, in the order of `parameters`; None where there is none.
         """
-        state = {
-            name: self.state.get(name) or [np.zeros(p.shape, p.dtype) for p in self.parameters]
-            for name in self._rule(0).buffers()
-        }
+        state = {name: self._kept(name) for name in self._rule(0).buffers()}
         found: list[Array | None] = []
         for i, (p, g) in enumerate(zip(self.parameters, gradients, strict=True)):
             probe = copy.copy(self._rule(i))  # with vectors of its own
@@ -183,6 +179,11 @@ class Optimizer:
             values = None if g is None else probe._changed([i], [np.asarray(g, p.dtype)])[0]
             found.append(None if values is None else values[0] - p.array)
         return found
+
+    def _kept(self, name: str) -> list[Array]:
+        """Return the arrays that are kept under a name; before the first step, zeros."""
+        kept = self.state.get(name)
+        return [np.zeros(p.shape, p.dtype) for p in self.parameters] if kept is None else kept
 
     def _changed(
         self, places: list[int], gradients: list[Array]

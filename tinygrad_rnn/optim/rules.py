@@ -243,10 +243,13 @@ class Adam(Optimizer):
 
     def change(self, g: Any, rates: Sequence[Any], *buffers: Any) -> tuple[Any, ...]:
         """See `Optimizer`."""
-        (b1, b2), (first, second) = self.betas, buffers
-        first = b1 * first + (1 - b1) * g
-        second = b2 * second + (1 - b2) * (g * g)
+        first, second = self._means(g, *buffers)
         return -rates[0] * first / (np.sqrt(second / rates[1]) + self.eps), first, second
+
+    def _means(self, g: Any, first: Any, second: Any) -> tuple[Any, Any]:
+        """Return the running means of the gradient and of its square, as they go on."""
+        b1, b2 = self.betas
+        return b1 * first + (1 - b1) * g, b2 * second + (1 - b2) * (g * g)
 
 
 class AdamW(Adam):
@@ -355,9 +358,7 @@ class NAdam(_OfEitherDecay):
 
     def change(self, g: Any, rates: Sequence[Any], *buffers: Any) -> tuple[Any, ...]:
         """See `Optimizer`."""
-        (b1, b2), (first, second) = self.betas, buffers
-        first = b1 * first + (1 - b1) * g
-        second = b2 * second + (1 - b2) * (g * g)
+        first, second = self._means(g, *buffers)
         size = np.sqrt(second / rates[2]) + self.eps
         return -(rates[0] * g + rates[1] * first) / size, first, second
 
@@ -404,9 +405,7 @@ class RAdam(_OfEitherDecay):
 
     def change(self, g: Any, rates: Sequence[Any], *buffers: Any) -> tuple[Any, ...]:
         """See `Optimizer`."""
-        (b1, b2), (first, second) = self.betas, buffers
-        first = b1 * first + (1 - b1) * g
-        second = b2 * second + (1 - b2) * (g * g)
+        first, second = self._means(g, *buffers)
         return -rates[0] * first / (rates[1] * np.sqrt(second) + rates[2]), first, second
 
 

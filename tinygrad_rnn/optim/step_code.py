@@ -6,8 +6,6 @@ from collections.abc import Callable, Sequence
 from operator import attrgetter, is_
 from typing import Any
 
-import numpy as np
-
 from ..core.primitive import Array, Spec
 from ..core.tape import Where
 from ..core.tensor import Tensor
@@ -74,15 +72,11 @@ class _Step(AsCode):
             found.append(update.numbers(numbers))
         found += map(_array, self.tensors)
         for name in self.names:
-            kept = self._kept(name)
+            kept = o._kept(name)
             if type(kept) is not list or len(kept) != len(self.every):
                 return None
             found += kept if self.all else [kept[i] for i in self.places]
         return found
-
-    def _kept(self, name: str) -> list[Array]:
-        kept: list[Array] | None = self.optimizer.state.get(name)
-        return [np.zeros(p.shape, p.dtype) for p in self.every] if kept is None else kept
 
     def calls(
         self,
@@ -117,7 +111,7 @@ class _Step(AsCode):
             several = made[k * count : (k + 1) * count]
             if not self.all:
                 new = dict(zip(self.places, several, strict=True))
-                several = [new.get(i, array) for i, array in enumerate(self._kept(name))]
+                several = [new.get(i, array) for i, array in enumerate(o._kept(name))]
             state[name] = list(several)
 
         def change() -> None:

@@ -28,6 +28,7 @@ from ..loops.launch import CodeRefused, compiled
 from ..loops.linear import Linear
 from ..loops.style import EXACT
 from ..loops.writer import write
+from ..ops.as_code import shares
 from ..ops.elementwise import add, divide, multiply, neg, subtract
 
 # operations of which NumPy's numbers are not different
@@ -138,7 +139,7 @@ class Update:
         arrays = [Given(a.shape, a.dtype, k >= len(given)) for k, a in enumerate((*given, *outs))]
         ends = list(itertools.accumulate([g.size for g in given[2 : 2 + pieces]], initial=0))
         found = []
-        for lo, hi in itertools.pairwise([total * k // parts for k in range(parts + 1)]):
+        for lo, hi in shares(total, parts):
             calls = []
             for k in range(pieces):
                 first, last = max(lo, ends[k]), min(hi, ends[k + 1])
