@@ -14,22 +14,20 @@ import numpy as np
 
 from ..core.primitive import Array
 from ..kernels import runtime
-from ..kernels.row_norms import Side, norms_of_products, norms_of_sums, product, step_norms
+from ..kernels.row_norms import NUMBERS, Side, norms_of_products, norms_of_sums, product, step_norms
 from ..loops import ir, workspace
-from ..loops.ir import COLUMNS, dtype_of
+from ..loops.ir import COLUMNS
 from .calls import Arguments, CompiledFunction, Residuals, Shard
 from .every import EveryStep
 from .functions import sizes_of
 from .lower import Stored, When
-from .marshal import elements, unpack_rows
-from .runner import Runner
+from .runner import Runner, is_sum_of_rows
 from .terms import Term, Terms
 from .value import Given, Value
 
 OUTLASTING = (ir.Role.RESIDUAL, ir.Role.STATE, ir.Role.OUTPUT, ir.Role.FIXED)
 IN_ORDER = (ir.Role.RESIDUAL, ir.Role.STATE)  # kept by step, in the order in which these ran
 BLOCK = 1 << 22  # bytes of what the steps of a block leave
-NUMBERS = 1 << 15  # that are worked on at a time, so that they stay in the cache
 LEAST = 64  # steps of a block
 FEW = 256  # steps of the first block, where a gradient may vanish
 
@@ -120,13 +118,8 @@ class StepRunner(Runner):
 
     def _steps_at_a_time(self, T: int, batch: int) -> int:
         """Return how many steps are a block."""
-        many = COLUMNS  # steps, which are more than a span
-        size = sum(
-            (a.elements(2 * many, batch) - a.elements(many, batch))
-            * dtype_of(a.kind, self.dtype).itemsize
-            for a in self.own
-        )
-        return min(T, max(LEAST, BLOCK * many // max(size, 1)))
+        size = self.bytes_of(self.own, batch, COLUMNS)
+        return min(T, max(LEAST, BLOCK * COLUMNS // max(size, 1)))
 
     def _run(self, job: _Job) -> None:
         """Run a block for some rows of the batch."""
@@ -137,12 +130,8 @@ class StepRunner(Runner):
         arrays = there.arrays | own.arrays
         self._bring_in(left, job.shard, job.gradients, arrays)
         sizes = sizes_of(*left.shape, lo, hi, left.reverse, (job.lo, job.hi))
-        self._backward.run(tuple(sizes), (there, own), self.with_products(job.arguments, job.sums))
-        for name, v in self.turned:
-            if v in job.gradient and f"d{name}" in arrays:
-                first = self.code.turns.first if v.given is Given.STATE else 0
-                values = arrays[f"d{name}"][elements(v, hi - lo) * first :]
-                unpack_rows(v, values, v.given is Given.INPUT, lo, hi, job.gradient[v])
+        self._backward.run(sizes, (there, own), self.with_products(job.arguments, job.sums))
+        self._bring_out(job.shard, arrays, job.gradient)
         self._sum_rows(hi - lo, arrays, job.sums)
         job.arrays.update(arrays)
 
@@ -349,7 +338,7 @@ class Block:
             return norms_of_products(*self.sides(v))
         source = sunk.sums[v]
         # gradients of several biases may be the same sum
-        if source is v or not _is_sum_of_rows(v, source):
+        if source is v or not is_sum_of_rows(v, source):
             return step_norms(self.value(v, slice(0, self.hi - self.lo)))
         if source not in self._norms:
             self._norms[source] = norms_of_sums(self.side(source, 1, source.size))
@@ -373,7 +362,7 @@ class Block:
         found = self.of(source)[block]
         if source is v:
             return found.reshape(len(found), *v.shape)
-        if _is_sum_of_rows(v, source):
+        if is_sum_of_rows(v, source):
             total = self.side(source, 1, source.size).sums(block)
             return total.astype(found.dtype).reshape(len(found), *v.shape)
         axes = v.params["axis"]
@@ -401,8 +390,3 @@ def _side_by_side(several: Sequence[Array]) -> Side:
         values.swapaxes(-1, -2) for values in several
     ]  # where columns stand one after the other
     return Side(np.concatenate(turned, axis=-2).swapaxes(-1, -2))
-
-
-def _is_sum_of_rows(v: Value, source: Value) -> bool:
-    """Whether a sum is one over the rows of the batch alone."""
-    return v.shape == source.features and v.params["axis"] in (source.batch, (source.batch,))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ from ..core.memory import empty
 from ..core.primitive import Array
 from ..core.tape import Node
 from ..kernels import products, runtime
-from ..loops import workspace
+from ..loops import ir, workspace
 from ..loops.expression import BatchNumber
 from ..loops.ir import COLUMNS, Role, dtype_of
 from ..loops.launch import CodeRefused, compiled
@@ -165,14 +165,18 @@ class Runner:
 
     def step_bytes(self, batch: int) -> int:
         """Return the bytes that one step more takes, of what is kept, worked on, and given."""
-        many = COLUMNS  # steps, which are more than a span
-        size = sum(
-            (a.elements(many + 1, batch) - a.elements(many, batch))
-            * dtype_of(a.kind, self.dtype).itemsize
-            for a in (*self.kept, *self.fleeting, *self.own)
-        )
+        size = self.bytes_of((*self.kept, *self.fleeting, *self.own), batch, 1)
         given = (*self.step.outputs, *self.emitted)
         return size + sum(math.prod(sized(v.shape, batch)) * v.dtype.itemsize for v in given)
+
+    def bytes_of(self, arrays: Iterable[ir.Array], batch: int, steps: int) -> int:
+        """Return the bytes that so many steps more of some arrays take."""
+        many = COLUMNS  # steps, which are more than a span
+        return sum(
+            (a.elements(many + steps, batch) - a.elements(many, batch))
+            * dtype_of(a.kind, self.dtype).itemsize
+            for a in arrays
+        )
 
     def live(self, needs: tuple[bool, ...], xs: int, lent: int, T: int) -> list[int]:
         """Return which outputs and last states have a gradient after T steps.
@@ -350,19 +354,13 @@ class Runner:
         sums: dict[Value, Array],
     ) -> None:
         """Run `backward` on some rows of the batch; `sums` gets what is summed over all steps."""
-        (lo, hi, kept), rows, code = shard, shard.hi - shard.lo, self.code
+        kept, rows = shard.kept, shard.hi - shard.lo
         own = self._workspace("own", left.shape[0], rows)
         arrays = kept.arrays | own.arrays
         self._bring_in(left, shard, gradients, arrays)
         sizes = sizes_of(*left.shape, shard.lo, shard.hi, left.reverse)
         self._backward.run(sizes, (kept, own), self.with_products(arguments, sums))
-        for name, v in self.turned:
-            if v in found and f"d{name}" in arrays:
-                # of the first states it is where step 0 wrote it
-                first = code.turns.first if v.given is Given.STATE else 0
-                begin = elements(v, rows) * first
-                values = arrays[f"d{name}"][begin:]
-                unpack_rows(v, values, v.given is Given.INPUT, lo, hi, found[v])
+        self._bring_out(shard, arrays, found)
         self._sum_rows(rows, arrays, sums)
         workspace.pool.give(own)
 
@@ -391,6 +389,18 @@ class Runner:
                 begin = self.code.turns.last(T) * elements(v, hi - lo) if last else 0
                 pack_rows(v, g, not last, lo, hi, arrays[name][begin:])
 
+    def _bring_out(
+        self, shard: Shard, arrays: dict[str, Array], found: Mapping[Value, Array]
+    ) -> None:
+        """Bring gradients of what was given into the order in which the caller has them."""
+        lo, hi, _ = shard
+        for name, v in self.turned:
+            if v in found and f"d{name}" in arrays:
+                # of the first states it is where step 0 wrote it
+                first = self.code.turns.first if v.given is Given.STATE else 0
+                values = arrays[f"d{name}"][elements(v, hi - lo) * first :]
+                unpack_rows(v, values, v.given is Given.INPUT, lo, hi, found[v])
+
     def _sum_rows(self, rows: int, arrays: dict[str, Array], sums: dict[Value, Array]) -> None:
         """Add up over the rows what was collected for each of them."""
         code = self.code
@@ -400,12 +410,17 @@ class Runner:
             if source is v:  # added up as it stands
                 sums[v] = total.reshape(v.shape).copy()
                 continue
-            axes = v.params["axis"]
-            if v.shape == source.features and axes in (source.batch, (source.batch,)):
+            if is_sum_of_rows(v, source):
                 if source not in over_rows:
                     over_rows[source] = total.reshape(-1, rows).sum(axis=1)
                 sums[v] = over_rows[source].reshape(v.shape)
             else:
                 total = np.moveaxis(total.reshape((*source.features, rows)), -1, source.batch or 0)
+                axes = v.params["axis"]
                 axis = tuple(axes) if isinstance(axes, list) else axes
                 sums[v] = total.sum(axis=axis, keepdims=v.params["keepdims"])
+
+
+def is_sum_of_rows(v: Value, source: Value) -> bool:
+    """Whether a sum is one over the rows of the batch alone."""
+    return v.shape == source.features and v.params["axis"] in (source.batch, (source.batch,))

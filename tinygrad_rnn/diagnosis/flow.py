@@ -24,7 +24,7 @@ from .measuring import Measuring, norm, states_by_node, title_of
 from .runs import Passed, Runs, Walk
 from .seeds import Contributions, Seeds
 from .spectrum import Spectrum, spectrum_of
-from .steps import State, Steps
+from .steps import Steps
 from .table import picture, table
 from .units import Unit, units_of
 
@@ -172,11 +172,9 @@ class GradientFlow(Mapping[int, float]):
 
     def of(self, lane: Lane) -> Curve:
         """Return the norm of the gradient by the whole state of one run, in the order of its steps."""
-        found = [self.states[title_of(self.runs, s)] for s in self._states_of(lane)]
+        states = (s for s in self.runs.steps.states if s.lane == lane)
+        found = [self.states[title_of(self.runs, s)] for s in states]
         return together(found, self.runs.falls(lane))
-
-    def _states_of(self, lane: Lane | None) -> list[State]:
-        return [s for s in self.runs.steps.states if lane in (None, s.lane)]
 
     # --- what takes a walk of its own -------------------------------------------------------------
 

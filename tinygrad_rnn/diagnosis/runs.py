@@ -184,7 +184,7 @@ class Runs:
     def _find(self, what: str) -> bool:
         """Find runs and states, by the first steps of each compiled sequence."""
         nodes: list[Node] = []
-        known: dict[Node, tuple[list[Node], list[list[Node | None]]]] = {}
+        known: dict[Node, tuple[Measurable, list[Node], list[list[Node | None]]]] = {}
         for n in self.tape.nodes:
             if n in self.parts:
                 continue
@@ -197,13 +197,11 @@ class Runs:
             if found is None:
                 self._known[n.params[PIECE]] = None
                 return False
-            known[n] = found
+            known[n] = (measured, *found)
             nodes += _as_run(found[0], measured.times, len(found[1]))
         self.steps = Steps(nodes)
         self.compiled: dict[Node, Run] = {}
-        for n, (made, results) in known.items():
-            measured = self._found(n)
-            assert measured is not None
+        for n, (measured, made, results) in known.items():
             lane = self.steps.moments[next(m for m in made if _is_in_step(m))].lane
             states = self._states(lane, results, measured)
             late = [

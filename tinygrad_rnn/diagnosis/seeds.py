@@ -21,9 +21,9 @@ class Seeds:
     runs : Runs
     seed : array
         The gradient of the loss by itself.
-    arrived : dict of Node to array, optional
-        What has come from outside into results of compiled sequences, where that is known: if there
-        is one run alone, it comes from the loss.
+    arrived : dict of Node to array
+        What has come from outside into results of compiled sequences: if there is one run alone, it
+        comes from the loss.
 
     Attributes
     ----------
@@ -33,15 +33,12 @@ class Seeds:
         The runs of these.
     """
 
-    def __init__(self, runs: Runs, seed: Array, arrived: dict[Node, Array] | None = None) -> None:
+    def __init__(self, runs: Runs, seed: Array, arrived: dict[Node, Array]) -> None:
         self.runs = runs
         moments = runs.steps.moments
-        gradients = arrived
         every_step = {sum(map(len, runs.times.values()))}
         alone = every_step == {len(run.measured.times) for run in runs.compiled.values()}
-        if arrived is None or not alone:
-            gradients = self._walked(seed)
-        assert gradients is not None
+        gradients = arrived if alone else self._walked(seed)
         # of single operations, and of results of compiled sequences with the steps they come into
         self._single: dict[int, dict[Node, Array]] = {}
         self._parts: list[tuple[Node, Run, Array, Array]] = []

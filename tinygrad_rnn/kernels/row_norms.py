@@ -11,7 +11,7 @@ import numpy as np
 from ..core.primitive import Array
 from . import runtime
 
-BLOCK = 1 << 15  # numbers that are worked on at a time, so that they stay in the cache
+NUMBERS = 1 << 15  # that are worked on at a time, so that they stay in the cache
 LOST = 1e3  # times the result is the largest sum of terms of which enough digits are left
 CODE = Path(__file__).with_name("row_norms_code.py")
 
@@ -60,7 +60,7 @@ class Side:
     def sums(self, steps: slice) -> Array:
         """Return the sums over the columns of some steps, in double precision."""
         values = self.values[steps]
-        many = max(1, BLOCK // max(values[0].size, 1)) if len(values) else 1
+        many = max(1, NUMBERS // max(values[0].size, 1)) if len(values) else 1
         found = np.empty(values.shape[:-1])
         ones = np.ones(values.shape[-1])
         for k in range(0, len(values), many):
@@ -89,7 +89,7 @@ def norms_of_products(left: Side, right: Side) -> Array:
         return step_norms(product(a, b, slice(None)))
 
     if columns * (M + N) > M * N:
-        many = max(1, BLOCK // max(slices * max(M * N, (M + N) * columns), 1))
+        many = max(1, NUMBERS // max(slices * max(M * N, (M + N) * columns), 1))
         parts = [whole(k, k + many) for k in range(0, steps, many)]
         return np.concatenate(parts) if parts else np.empty(0)
     if columns == 1:
