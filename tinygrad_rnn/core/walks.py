@@ -11,8 +11,15 @@ from typing import Any
 
 import numpy as np
 
-from . import errors
-from .errors import DtypeError, GraphError, RuleError, ShapeError, TinygradError, restated
+from .errors import (
+    DtypeError,
+    GraphError,
+    NotDifferentiableError,
+    RuleError,
+    ShapeError,
+    TinygradError,
+    restated,
+)
 from .memory import empty
 from .record import apply, describe
 from .tape import Derived, Freed, Leaf, Node, Where, caller, context, reachable, setting
@@ -218,7 +225,7 @@ class _Joint:
 
 
 # errors that a rule which is right can meet
-_KNOWN = (ArithmeticError, MemoryError, ImportError, RecursionError, errors.NotDifferentiableError)
+_KNOWN = (ArithmeticError, MemoryError, ImportError, RecursionError, NotDifferentiableError)
 
 
 def _gradient(rule: Any, g: Any, saved: Any, node: Node, source: Node, position: int) -> Any:

@@ -14,11 +14,10 @@ import numpy as np
 
 from ..core.errors import ShapeError, TinygradError
 from ..core.record import apply
-from ..core.tensor import Tensor
 from ..ops.along import log_softmax, softmax
 from ..ops.checks import flag, shown
 from ..ops.define import primitive, same_shape
-from ..ops.elementwise import logical_and, logical_or, maximum, where
+from ..ops.elementwise import logical_and, logical_or, maximum, stop_gradient, where
 from ..ops.reductions import logsumexp, max
 from ..ops.shaping import broadcast_to, concatenate, stack
 from ..ops.shifting import pad
@@ -180,7 +179,7 @@ def _likelihood(found: Any, labels: Any, lengths: Any, counts: Any, blank: int) 
     end = 2 * counts.reshape((batch, 1))
     place = np.arange(places)
     ends = where(logical_or(place == end, place == end - 1), ends, -INF)
-    none = max(ends.detach() if isinstance(ends, Tensor) else ends, -1, True) == -INF
+    none = max(stop_gradient(ends), -1, True) == -INF
     return where(none.reshape(batch), -INF, logsumexp(where(none, 0, ends), -1))
 
 
@@ -201,7 +200,7 @@ def _shares(reached: Any, skips: Any) -> Any:
     """Return with what share each place is reached from each of its neighbours."""
     ways = _neighbours(reached, -INF)
     ways = where(np.arange(3).reshape((3, 1, 1, 1)) < 2, ways, where(skips, ways, -INF))
-    none = max(ways.detach() if isinstance(ways, Tensor) else ways, 0, True) == -INF
+    none = max(stop_gradient(ways), 0, True) == -INF
     return where(none, 0, softmax(where(none, 0, ways), 0))
 
 

@@ -11,7 +11,7 @@ from ..core.record import describe
 from ..core.tensor import Tensor
 from ..ops.along import softmax
 from ..ops.checks import flag, number
-from ..ops.define import operand
+from ..ops.define import broadcasts_to, operand
 from ..ops.elementwise import logical_and, where
 from ..ops.linear import matmul
 from .losses import bce_with_logits, cross_entropy, mse_loss
@@ -127,14 +127,11 @@ def attention_weights(
         allowed = np.arange(shape[0])[:, None] >= np.arange(shape[1])
     if mask is not None:
         mask = operand(mask, f"{name}: mask")
-        fits = len(mask.shape) <= scores.ndim and all(
-            n in (1, m) for n, m in zip(mask.shape[::-1], scores.shape[::-1], strict=False)
-        )
         if mask.dtype.kind not in "bf":
             raise DtypeError(
                 f"{name}: expected a mask of bools, true where a query may look, or of what is added to scores; found {describe(mask)}"
             )
-        if not fits:
+        if not broadcasts_to(mask.shape, scores.shape):
             raise ShapeError(
                 f"{name}: expected a mask that broadcasts to {tuple(scores.shape)}, (..., queries, places); found {describe(mask)}"
             )

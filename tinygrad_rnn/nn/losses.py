@@ -15,21 +15,12 @@ from ..core.errors import DtypeError, ShapeError, TinygradError
 from ..core.record import describe
 from ..ops.along import log_softmax
 from ..ops.checks import flag, number, shown
+from ..ops.define import broadcasts_to
 from ..ops.elementwise import abs, exp, log, maximum, softplus, stop_gradient, where
 from ..ops.penalties import huber
 from ..ops.shaping import broadcast_to
 from ..ops.taking import integers, take, take_along_axis, within
-from .weighting import (
-    alike,
-    beside,
-    floats,
-    not_below_zero,
-    of_known,
-    reduced,
-    sound,
-    sounds,
-    weights_of,
-)
+from .weighting import alike, beside, floats, not_below_zero, of_known, reduced, sounds, weights_of
 
 # --- of numbers -----------------------------------------------------------------------------------
 
@@ -198,12 +189,9 @@ def bce_with_logits(
     ones, zeros = targets * softplus(-logits), (1 - targets) * softplus(logits)
     if pos_weight is not None:
         factor = _amounts(f"{name}: pos_weight", pos_weight, logits)
-        shape = tuple(factor.shape)
-        if len(shape) > logits.ndim or any(
-            n not in (1, m) for n, m in zip(shape[::-1], logits.shape[::-1], strict=False)
-        ):
+        if not broadcasts_to(factor.shape, logits.shape):
             raise ShapeError(
-                f"{name}: expected a pos_weight that broadcasts to the shape {tuple(logits.shape)} of the logits; found {shape}"
+                f"{name}: expected a pos_weight that broadcasts to the shape {tuple(logits.shape)} of the logits; found {tuple(factor.shape)}"
             )
         ones = factor * ones
     return reduced(name, ones + zeros, weights, reduction)
@@ -302,8 +290,7 @@ def cross_entropy(
             )
         return _soft(name, logits, targets, mask, weight, smoothing, reduction)
     targets, weights = _classes(name, "logits", logits, targets, mask, ignore_index)
-    if weights is not None:
-        logits = sound(logits, (weights != 0).reshape((*weights.shape, 1)))
+    (logits,) = sounds(weights, logits)
     likelihoods = log_softmax(logits, -1)
     factor = _class_weights(name, weight, logits)
     values, shares = _chosen(name, likelihoods, targets, factor)
@@ -336,8 +323,7 @@ def nll_loss(
     name = "nll_loss"
     found = floats(f"{name}: log_probabilities", log_probabilities)
     targets, weights = _classes(name, "log_probabilities", found, targets, mask, ignore_index)
-    if weights is not None:
-        found = sound(found, (weights != 0).reshape((*weights.shape, 1)))
+    (found,) = sounds(weights, found)
     values, shares = _chosen(name, found, targets, _class_weights(name, weight, found))
     return reduced(name, values, weights, reduction, shares)
 
@@ -348,9 +334,7 @@ def _soft(
     """Return the cross entropy of soft targets."""
     logits, targets = alike(name, "logits", logits, "targets", targets)
     weights = weights_of(name, mask, logits.shape[:-1])
-    if weights is not None:
-        counts = (weights != 0).reshape((*weights.shape, 1))
-        logits, targets = sound(logits, counts), sound(targets, counts)
+    logits, targets = sounds(weights, logits, targets)
     likelihoods = log_softmax(logits, -1)
     factor = _class_weights(name, weight, logits)
     likelihoods = likelihoods if factor is None else likelihoods * factor

@@ -93,8 +93,19 @@ def sound(x: Any, counts: Any) -> Any:
 
 
 def sounds(weights: Any, *values: Any) -> tuple[Any, ...]:
-    """Return several things of the shape of the weights, each `sound` where these are not 0."""
-    return values if weights is None else tuple([sound(x, weights != 0) for x in values])
+    """Return several things, each `sound` where the weights are not 0.
+
+    They have the shape of the weights, or the classes as one axis more.
+    """
+    if weights is None:
+        return values
+    counts = weights != 0
+    return tuple(
+        [
+            sound(x, counts if x.ndim == counts.ndim else counts.reshape((*counts.shape, 1)))
+            for x in values
+        ]
+    )
 
 
 def reduced(name: str, values: Any, weights: Any, reduction: str, shares: Any = None) -> Any:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import builtins
+import operator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -113,17 +115,23 @@ def cumprod(x: Any, axis: int = -1) -> Any:
     """
     x = operand(x, "cumprod")
     _one_axis(x, axis=axis)
+    return _running(operator.mul, x, axis)
+
+
+def _running(op: Callable[[Any, Any], Any], x: Any, axis: int) -> Any:
+    """Put together by `op` all elements up to each place, by shifts (Hillis and Steele 1986)."""
     if not x.ndim:
         return x
     axis, n, shift = axis % x.ndim, x.shape[axis], 1
-
-    def part(y: Any, start: int, stop: int) -> Any:
-        return y[tuple([slice(start, stop) if i == axis else slice(None) for i in range(y.ndim)])]
-
     while shift < n:
-        x = concatenate([part(x, 0, shift), part(x, shift, n) * part(x, 0, n - shift)], axis=axis)
+        later = op(_part(x, axis, shift, n), _part(x, axis, 0, n - shift))
+        x = concatenate([_part(x, axis, 0, shift), later], axis=axis)
         shift *= 2
     return x
+
+
+def _part(x: Any, axis: int, start: int, stop: int) -> Any:
+    return x[tuple([slice(start, stop) if i == axis else slice(None) for i in range(x.ndim)])]
 
 
 def _holders(out: Any, axis: int) -> Any:
@@ -135,16 +143,20 @@ def _holders(out: Any, axis: int) -> Any:
     return cummax(where(begins, np.arange(n).reshape(places), 0), axis)
 
 
-def _cummax_rule(g: Any, out: Any, axis: int) -> Any:
+def _extreme_rule(g: Any, out: Any, axis: int) -> Any:
     if not g.ndim:
         return g
     return add_along_axis(np.zeros(g.shape, g.dtype), _holders(out, axis), g, axis)
 
 
+def _extreme_tangent(t: Any, out: Any, x: Any, *, axis: int) -> Any:
+    return take_along_axis(t, _holders(out, axis), axis) if t.ndim else t
+
+
 @primitive(
-    _cummax_rule,
+    _extreme_rule,
     shape=_one_axis,
-    tangent=lambda t, out, x, axis: take_along_axis(t, _holders(out, axis), axis) if t.ndim else t,
+    tangent=_extreme_tangent,
     examples=[*ALONG, ([()], {"axis": 0})],
     scan=LARGEST,
     rule_in_words="Each maximum gives its gradient to the element that it is, the first of equal ones.",
@@ -159,9 +171,9 @@ def cummax(x: Any, *, axis: int = -1) -> Any:
 
 
 @primitive(
-    _cummax_rule,
+    _extreme_rule,
     shape=_one_axis,
-    tangent=lambda t, out, x, axis: take_along_axis(t, _holders(out, axis), axis) if t.ndim else t,
+    tangent=_extreme_tangent,
     examples=[*ALONG, ([()], {"axis": 0})],
     scan=SMALLEST,
     rule_in_words="Each minimum gives its gradient to the element that it is, the first of equal ones.",
@@ -177,21 +189,8 @@ def cummin(x: Any, *, axis: int = -1) -> Any:
 # --- running logarithms of sums -------------------------------------------------------------------
 
 
-def _part(x: Any, axis: int, start: int, stop: int) -> Any:
-    return x[tuple([slice(start, stop) if i == axis else slice(None) for i in range(x.ndim)])]
-
-
 def _logcumsumexp_of_others(x: Any, axis: int) -> Any:
-    """Compute it by about log2(n) shifted sums (Hillis and Steele 1986)."""
-    if not x.ndim:
-        return x
-    a, shift = axis % x.ndim, 1
-    n = x.shape[a]
-    while shift < n:
-        later = logaddexp(_part(x, a, shift, n), _part(x, a, 0, n - shift))
-        x = concatenate([_part(x, a, 0, shift), later], axis=a)
-        shift *= 2
-    return x
+    return _running(logaddexp, x, axis)
 
 
 def _passed_back(g: Any, share: Any, axis: int) -> Any:

@@ -20,7 +20,7 @@ from .checks import flag, of_kind, shown
 from .define import broadcast, operand, primitive, same_shape
 from .elementwise import abs
 from .facts import COSTLY
-from .linalg import _solve_triangular, by_triangle, square_shape, symmetric, turned, unit
+from .linalg import _solve_triangular, by_triangle, matrices, square_shape, symmetric, turned, unit
 from .reductions import max
 from .shaping import concatenate, expand_dims, swapaxes
 from .shifting import tril
@@ -309,14 +309,8 @@ def _svd_tangent(t: Any, out: Any, x: Any) -> Any:
 
 
 def _svd_shape(x: Any) -> Spec:
-    *lead, m, n = _matrices(x)
+    *lead, m, n = matrices(x)
     return Spec((*lead, m + n + 1, min(m, n)), x.dtype)
-
-
-def _matrices(x: Any) -> tuple[int, ...]:
-    if x.ndim < 2:
-        raise ShapeError(f"expected matrices, of shape (..., m, n); found {tuple(x.shape)}")
-    return tuple(x.shape)
 
 
 _OF_ALL_SHAPES: list[Any] = [
@@ -364,7 +358,7 @@ def svd(x: Any, full_matrices: bool = True, compute_uv: bool = True) -> Any:
         and n; S in falling order.
     """
     x = operand(x, "svd")
-    *_, m, n = _matrices(x)
+    *_, m, n = matrices(x)
     if not flag(compute_uv, "svd: compute_uv"):
         return svdvals(x)
     if flag(full_matrices, "svd: full_matrices") and m != n:
@@ -392,7 +386,7 @@ def _svdvals_tangent(t: Any, out: Any, x: Any) -> Any:
 
 
 def _svdvals_shape(x: Any) -> Spec:
-    *lead, m, n = _matrices(x)
+    *lead, m, n = matrices(x)
     return Spec((*lead, min(m, n)), x.dtype)
 
 
@@ -448,7 +442,7 @@ def _qr_tangent(t: Any, out: Any, x: Any) -> Any:
 
 
 def _qr_shape(x: Any) -> Spec:
-    *lead, m, n = _matrices(x)
+    *lead, m, n = matrices(x)
     if m < n:
         raise ShapeError(f"expected at least as many rows as columns; found {(m, n)}")
     return Spec((*lead, m + n, n), x.dtype)
@@ -489,7 +483,7 @@ def qr(x: Any, mode: str = "reduced") -> Any:
         raise ShapeError(
             f"qr: mode must be 'reduced' or 'r'; found {shown(mode)}. The further columns of 'complete' are not determined"
         )
-    *_, m, n = _matrices(x)
+    *_, m, n = matrices(x)
     k = min(m, n)
     both = _qr(x[..., :k] if m < n else x)
     q, r = both[..., :m, :], swapaxes(both[..., m:, :], -1, -2)

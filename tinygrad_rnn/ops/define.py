@@ -6,7 +6,7 @@ They are given a function of NumPy arrays and its derivative rules.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -297,6 +297,13 @@ def broadcast(*shapes: tuple[int, ...]) -> tuple[int, ...]:
         raise ShapeError(
             f"shapes {' and '.join(map(str, shapes))} do not broadcast: axis {bad - ndim} has sizes {sizes}; expected equal, or 1"
         ) from None
+
+
+def broadcasts_to(shape: Sequence[int], onto: Sequence[int]) -> bool:
+    """Whether an array of a shape can be broadcast to another one."""
+    return len(shape) <= len(onto) and all(
+        n in (1, m) for n, m in zip(reversed(shape), reversed(onto), strict=False)
+    )
 
 
 def axes_of(axis: Any, ndim: int) -> tuple[int, ...]:

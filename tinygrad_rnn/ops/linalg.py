@@ -33,6 +33,13 @@ def square_shape(x: Any, **params: Any) -> Spec:
     return Spec(x.shape, x.dtype)
 
 
+def matrices(x: Any) -> tuple[int, ...]:
+    """Return the shape of matrices, or raise a ShapeError."""
+    if x.ndim < 2:
+        raise ShapeError(f"expected matrices, of shape (..., m, n); found {tuple(x.shape)}")
+    return tuple(x.shape)
+
+
 def unit(x: Any) -> Any:
     """Return the unit matrix of the size of square matrices."""
     return np.eye(x.shape[-1], dtype=x.dtype)
@@ -248,9 +255,8 @@ def _rest(projection: Any) -> Any:
 
 
 def _pinv_shape(x: Any) -> Spec:
-    if x.ndim < 2:
-        raise ShapeError(f"expected matrices, of shape (..., m, n); found {tuple(x.shape)}")
-    return Spec((*x.shape[:-2], x.shape[-1], x.shape[-2]), x.dtype)
+    *lead, m, n = matrices(x)
+    return Spec((*lead, n, m), x.dtype)
 
 
 @primitive(
@@ -270,7 +276,7 @@ def _pinv_shape(x: Any) -> Spec:
 )
 def _pinv(x: Any) -> Any:
     if not x.size:
-        return np.zeros((*x.shape[:-2], x.shape[-1], x.shape[-2]), x.dtype)
+        return np.zeros(_pinv_shape(x).shape, x.dtype)
     u, s, vh = np.linalg.svd(x, full_matrices=False)
     least = max(x.shape[-2:]) * np.finfo(x.dtype).eps * s[..., :1]
     if np.any(s <= least):

@@ -73,15 +73,13 @@ class Elsewhere:
 
     Parameters
     ----------
+    name : str
     sentence : str
         What to write here.
     """
 
-    def __init__(self, sentence: str) -> None:
-        self.sentence = sentence
-
-    def __set_name__(self, owner: type, name: str) -> None:
-        self.name = name
+    def __init__(self, name: str, sentence: str) -> None:
+        self.name, self.sentence = name, sentence
 
     def __get__(self, owner: Any, kind: type) -> Any:
         raise AttributeError(f"a {kind.__name__} has no '{self.name}': {self.sentence}")
@@ -96,10 +94,9 @@ def give(kind: type, sentences: dict[str, str]) -> None:
     sentences : dict of str to str
         For each name one sentence; names that the class has are left as they are.
     """
-    given = {name: Elsewhere(text) for name, text in sentences.items() if not hasattr(kind, name)}
-    for name, member in given.items():
-        member.name = name
-        setattr(kind, name, member)
+    given = [name for name in sentences if not hasattr(kind, name)]
+    for name in given:
+        setattr(kind, name, Elsewhere(name, sentences[name]))
     listed: Any = kind.__dir__
 
     def __dir__(self: Any) -> list[str]:

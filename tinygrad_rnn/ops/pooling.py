@@ -195,10 +195,10 @@ class _Pool:
 
     Attributes
     ----------
+    beyond : list of int
+        What `ceil_mode` adds behind the padding of each axis.
     widths : list of (int, int)
-        The padding of each axis, and what `ceil_mode` adds beyond it.
-    extra : list of (int, int)
-        What it adds alone.
+        The padding of each axis, with that.
     """
 
     def __init__(
@@ -223,11 +223,10 @@ class _Pool:
             raise ShapeError(
                 f"{name}: padding {self.padding} is more than half of size {self.size}, so a window might lie on padding alone"
             )
-        beyond = [0] * k
+        self.beyond = [0] * k
         if flag(ceil_mode, f"{name}: ceil_mode"):
-            beyond = [self._beyond(axis) for axis in range(k)]
-        self.extra = [(0, b) for b in beyond]
-        self.widths = [(p, p + b) for p, b in zip(self.padding, beyond, strict=True)]
+            self.beyond = [self._beyond(axis) for axis in range(k)]
+        self.widths = [(p, p + b) for p, b in zip(self.padding, self.beyond, strict=True)]
 
     def _beyond(self, axis: int) -> int:
         """Return by how much a last window reaches beyond the end of an axis and its padding."""
@@ -252,11 +251,11 @@ class _Pool:
             found = np.multiply.outer(found, each.astype(found.dtype))
         return found
 
-    def parts(self, x: Any, widths: Any, border: float) -> Any:
-        """Return the windows of x, with all elements of each on the last axis."""
-        padded = bordered(x, widths, border)
+    def parts(self, border: float) -> Any:
+        """Return the windows of x in a border, with all elements of each on the last axis."""
+        padded = bordered(self.x, self.widths, border)
         steps = {"size": self.size, "stride": self.stride, "dilation": self.dilation}
-        found = fitting(self.name, x, padded, **steps)
+        found = fitting(self.name, self.x, padded, **steps)
         return found.reshape((*found.shape[: 2 + self.k], math.prod(self.size)))
 
 
@@ -278,7 +277,7 @@ def _max_pool(
     x = operand(x, name)
     _floating(name, x)
     pool = _Pool(name, k, x, size, stride, padding, dilation, ceil_mode)
-    return _largest(pool.parts(pool.x, pool.widths, -math.inf))
+    return _largest(pool.parts(-math.inf))
 
 
 def _avg_pool(
@@ -292,9 +291,9 @@ def _avg_pool(
     ceil_mode: Any,
 ) -> Any:
     pool = _Pool(name, k, x, size, stride, padding, 1, ceil_mode)
-    parts = pool.parts(pool.x, pool.widths, 0.0)
+    parts = pool.parts(0.0)
     with_padding = flag(count_include_pad, f"{name}: count_include_pad")
-    if with_padding and not any(map(any, pool.extra)):
+    if with_padding and not any(pool.beyond):
         return parts.mean(axis=-1)
     return parts.sum(axis=-1) / pool.counts(with_padding)
 
