@@ -49,13 +49,11 @@ COMMON = """
 """
 
 
-def ranks(count: int, program: str, *arguments: Any, timeout: float = 120) -> Any:
-    """Run a program on so many ranks."""
-    assert MPIEXEC is not None
-    text = textwrap.dedent(COMMON) + textwrap.dedent(program)
+def run(command: list[Any], timeout: float = 120) -> Any:
+    """Run a command in a process of its own, which finds the package of this folder."""
     path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
     return subprocess.run(
-        [MPIEXEC, "-n", str(count), sys.executable, "-c", text, *map(str, arguments)],
+        [str(word) for word in command],
         env={**os.environ, "PYTHONPATH": path},
         stdin=subprocess.DEVNULL,
         capture_output=True,
@@ -64,9 +62,15 @@ def ranks(count: int, program: str, *arguments: Any, timeout: float = 120) -> An
     )
 
 
+def ranks(count: int, program: str, *arguments: Any) -> Any:
+    """Run a program on so many ranks."""
+    text = textwrap.dedent(COMMON) + textwrap.dedent(program)
+    return run([MPIEXEC, "-n", count, sys.executable, "-c", text, *arguments])
+
+
 STEPS = """
     model = Net()
-    optimizer = tg.optim.Adam(model.parameters(), lr=0.02)
+    optimizer = tg.optim.AdamW(model.parameters(), lr=0.02, weight_decay=0.1)
     parallel = tg.parallel.DataParallel(model, bucket=int(sys.argv[3]))
     data = parallel.shared(batches())
     twice = sys.argv[2] == "accumulated"
@@ -87,7 +91,7 @@ STEPS = """
         for _ in range(4):
             losses += [parallel.mean(run(x, y).item())[0] for x, y in data]
     parallel.check()
-    assert model.unused.weight.grad is None or not model.unused.weight.grad.numpy().any()
+    assert model.unused.weight.grad is None
     if parallel.is_first:
         tg.save(sys.argv[1], {"losses": np.array(losses), **model.state_dict()})
 """
@@ -112,7 +116,7 @@ OVERLAP = """
     sent = []
     finish = module._Sending.finish
     def noting(self, before):
-        sent.append((self.next, len(self.parallel.buckets)))
+        sent.append((len(self.sent), len(self.parallel.buckets)))
         finish(self, before)
     module._Sending.finish = noting
     model = Net()
@@ -255,12 +259,9 @@ def test_work_is_shared_and_a_failure_is_everybodys(tmp_path: Path) -> None:
             """
         )
     )
-    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
-    env = {**os.environ, "PYTHONPATH": path}
-    alone = subprocess.run([sys.executable, script], env=env, capture_output=True, text=True)
+    alone = run([sys.executable, script])
     assert alone.stdout == "[0.2, 0.4, 0.6] True\na rate of -1.0\n", alone.stderr
-    command = [str(MPIEXEC), "-n", "2", sys.executable, str(script)]
-    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=60)
+    done = run([MPIEXEC, "-n", 2, sys.executable, script])
     assert done.returncode == 0, done.stderr
     lines = sorted(done.stdout.splitlines())  # the first rank hands out, the second computes
     assert lines == ["[0.2, 0.4, 0.6] False", "[0.2, 0.4, 0.6] True"] + ["a rate of -1.0"] * 2
@@ -270,17 +271,10 @@ def test_work_is_shared_and_a_failure_is_everybodys(tmp_path: Path) -> None:
 def test_seeds_of_a_task_over_ranks(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "tinygrad_rnn", "tasks", "run", "sunspots"]
     command += ["--seeds", "2", "--budget", "1.5"]
-    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
     found = []
     for name, before in (("one", []), ("two", [str(MPIEXEC), "-n", "2"])):
         file = tmp_path / f"{name}.json"
-        done = subprocess.run(
-            [*before, *command, "--json", str(file)],
-            env={**os.environ, "PYTHONPATH": path},
-            capture_output=True,
-            text=True,
-            timeout=300,
-        )
+        done = run([*before, *command, "--json", file], timeout=300)
         assert done.returncode == 0, done.stderr
         assert done.stdout.count("sunspots:") == 1
         found.append(json.loads(file.read_text()))

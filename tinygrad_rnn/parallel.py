@@ -15,7 +15,7 @@ import hashlib
 import os
 import sys
 import traceback
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from types import TracebackType
 from typing import Any
 
@@ -35,6 +35,7 @@ from .optim.given import gradient_of, tensors_of
 __all__ = ["DataParallel", "map", "serving"]
 
 BUCKET = 1 << 20  # bytes
+NAME = "DataParallel"  # for messages
 STARTED = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE")  # in which mpiexec says how many there are
 
 
@@ -81,7 +82,7 @@ class DataParallel:
     ) -> None:
         MPI = _mpi()
         given = model.parameters() if isinstance(model, Module) else model
-        self.parameters = tensors_of("DataParallel", given)
+        self.parameters = tensors_of(NAME, given)
         self.comm = MPI.COMM_WORLD if comm is None else comm
         self.rank, self.size = int(self.comm.Get_rank()), int(self.comm.Get_size())
         self._any = MPI.LOR
@@ -155,15 +156,15 @@ class DataParallel:
             before = [p.grad for p in self.parameters]
             for p in self.parameters:
                 p.grad = None
-            sending = _Sending(self, loss)
+            sending = _Sending(self)
             with setting(watch=sending):
                 loss.backward()
             sending.finish(before)
 
     def average(self) -> None:
-        """Replace each `.grad` by its mean over the ranks; one that is None counts as zeros.
+        """Replace each `.grad` by its mean over the ranks.
 
-        It is for gradients that were computed in another way. A rank waits for the others.
+        One that is None counts as zeros, and stays None where it is on all ranks. It is for gradients that were computed in another way. A rank waits for the others.
         """
         _average(self)
 
@@ -198,18 +199,13 @@ def _average(parallel: DataParallel) -> None:
     """See `DataParallel.average`."""
     if parallel.size == 1:
         return
+    found = [None if p.grad is None else gradient_of(NAME, p) for p in parallel.parameters]
     for places in parallel.buckets:
-        parameters = [parallel.parameters[k] for k in places]
-        gradients = [
-            np.zeros(p.shape, p.dtype) if p.grad is None else gradient_of("DataParallel", p)
-            for p in parameters
-        ]
-        whole = np.concatenate([g.ravel() for g in gradients])
+        whole = _joined(parallel.parameters, places, found)
         total = np.empty_like(whole)
         parallel.comm.Allreduce(whole, total)
-        total /= parallel.size
-        for p, g in zip(parameters, _parts(total, parameters), strict=True):
-            p.grad = Tensor(g)
+        for k, g in _means(total, parallel, places):
+            parallel.parameters[k].grad = None if g is None else Tensor(g)
 
 
 # --- other work that ranks share ------------------------------------------------------------------
@@ -302,24 +298,44 @@ def _cut(parameters: list[Tensor], most: int) -> list[list[int]]:
     return found
 
 
-def _parts(whole: Array, parameters: list[Tensor]) -> list[Array]:
-    """Return the parts of a bucket."""
-    ends = np.cumsum([p.size for p in parameters])[:-1]
-    return [g.reshape(p.shape) for g, p in zip(np.split(whole, ends), parameters, strict=True)]
+def _joined(
+    parameters: list[Tensor], places: list[int], gradients: Sequence[Array | None]
+) -> Array:
+    """Return a bucket: the gradients one after the other, then for each whether there is one."""
+    dtype = parameters[places[0]].dtype
+    parts = []
+    for k in places:
+        g = gradients[k]
+        parts.append(np.zeros(parameters[k].size, dtype) if g is None else g.ravel())
+    return np.concatenate([*parts, np.array([gradients[k] is not None for k in places], dtype)])
+
+
+def _means(
+    total: Array, parallel: DataParallel, places: list[int]
+) -> Iterator[tuple[int, Array | None]]:
+    """Yield for each parameter of a bucket, which all ranks have added up, its mean gradient.
+
+    It is None where no rank has one.
+    """
+    begin = 0
+    for k, ranks in zip(places, total[-len(places) :], strict=True):
+        p = parallel.parameters[k]
+        part = total[begin : begin + p.size].reshape(p.shape)
+        begin += p.size
+        yield k, part / parallel.size if ranks else None
 
 
 class _Sending:
     """One walk back, and the buckets that are on their way meanwhile."""
 
-    def __init__(self, parallel: DataParallel, loss: Tensor) -> None:
-        self.parallel, self.root = parallel, loss.node
+    def __init__(self, parallel: DataParallel) -> None:
+        self.parallel = parallel
         self.place = {p.node: k for k, p in enumerate(parallel.parameters)}
         self.bucket = {k: b for b, places in enumerate(parallel.buckets) for k in places}
         self.missing = [set(places) for places in parallel.buckets]
-        self.found: dict[int, Array] = {}
-        self.sent: dict[int, tuple[Array, Any]] = {}
-        self.next = 0  # all ranks send the buckets in one order
-        self.kept: list[Array] = []  # what is being sent
+        self.found: list[Array | None] = [None] * len(parallel.parameters)
+        # in the order that all ranks have: what is sent, what will be there, and the request
+        self.sent: list[tuple[Array, Array, Any]] = []
 
     def backward(self, gradients: Any, rule_gives: Any, roots: Any) -> tuple[Any, Any]:
         """See `pull_back`, which asks for this at its beginning; the rest of it is not watched."""
@@ -331,44 +347,33 @@ class _Sending:
         k = self.place[leaf]
         self.found[k] = np.asarray(gradient)
         self.missing[self.bucket[k]].discard(k)
-        while self.next < len(self.missing) and not self.missing[self.next]:
+        while len(self.sent) < len(self.missing) and not self.missing[len(self.sent)]:
             self._send()
-        for _, request in self.sent.values():
+        for *_, request in self.sent:
             request.Test()  # MPI works while it is called
 
     def _send(self) -> None:
         parallel = self.parallel
-        parameters = [parallel.parameters[k] for k in parallel.buckets[self.next]]
-        whole = np.concatenate(
-            [
-                self.found[k].ravel() if k in self.found else np.zeros(p.size, p.dtype)
-                for k, p in zip(parallel.buckets[self.next], parameters, strict=True)
-            ]
-        )
+        whole = _joined(parallel.parameters, parallel.buckets[len(self.sent)], self.found)
         total = np.empty_like(whole)
-        self.sent[self.next] = total, parallel.comm.Iallreduce(whole, total)
-        self.kept.append(whole)
-        self.next += 1
+        self.sent.append((whole, total, parallel.comm.Iallreduce(whole, total)))
 
     def finish(self, before: list[Tensor | None]) -> None:
         """Send what is left, wait for all, and put the means into `.grad`."""
         parallel = self.parallel
-        self.found = {
-            k: gradient_of("DataParallel", p)
-            for k, p in enumerate(parallel.parameters)
-            if p.grad is not None
-        }
-        while self.next < len(parallel.buckets):
+        self.found = [None if p.grad is None else gradient_of(NAME, p) for p in parallel.parameters]
+        while len(self.sent) < len(parallel.buckets):
             self._send()
-        for b, (total, request) in self.sent.items():
+        for places, (_, total, request) in zip(parallel.buckets, self.sent, strict=True):
             request.Wait()
-            total /= parallel.size
-            parameters = [parallel.parameters[k] for k in parallel.buckets[b]]
-            for k, p, g in zip(
-                parallel.buckets[b], parameters, _parts(total, parameters), strict=True
-            ):
+            for k, g in _means(total, parallel, places):
                 earlier = before[k]
-                p.grad = Tensor(g) if earlier is None else earlier + Tensor(g)
+                if g is None:
+                    parallel.parameters[k].grad = earlier
+                else:
+                    parallel.parameters[k].grad = (
+                        Tensor(g) if earlier is None else earlier + Tensor(g)
+                    )
 
 
 def _counting(kind: type) -> Any:

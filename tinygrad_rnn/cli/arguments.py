@@ -173,6 +173,20 @@ def _training_arguments(parser: argparse.ArgumentParser, out: str | None, budget
     length.add_argument(
         "--steps", type=COUNT, metavar="N", help="train so many steps, however long that takes"
     )
+    run_arguments(parser)
+    add(
+        "--seed", type=SEED, metavar="N", help="of weights, windows, dropout and sample (default 0)"
+    )
+    add(
+        "--eager", action="store_true", help="run the LSTM step by step in place of compiled (slow)"
+    )
+    _size_arguments(parser)
+    _drawn_text_arguments(parser.add_argument_group("sample"), 600)
+    parser.set_defaults(run=commands.train)
+
+
+def run_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what is to become of a run that is in the folder, and the file of options."""
     # Without either, a folder that holds a run is refused.
     before = parser.add_mutually_exclusive_group()
     before.add_argument(
@@ -183,16 +197,7 @@ def _training_arguments(parser: argparse.ArgumentParser, out: str | None, budget
         action="store_true",
         help="replace the run in the folder (without this it is refused)",
     )
-    add(
-        "--seed", type=SEED, metavar="N", help="of weights, windows, dropout and sample (default 0)"
-    )
-    add(
-        "--eager", action="store_true", help="run the LSTM step by step in place of compiled (slow)"
-    )
-    add("--config", type=path, metavar="FILE", help=CONFIG)
-    _size_arguments(parser)
-    _drawn_text_arguments(parser.add_argument_group("sample"), 600)
-    parser.set_defaults(run=commands.train)
+    parser.add_argument("--config", type=path, metavar="FILE", help=CONFIG)
 
 
 def _size_arguments(parser: argparse.ArgumentParser) -> None:

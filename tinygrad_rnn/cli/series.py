@@ -60,16 +60,7 @@ def _train_arguments(add: Callable[..., argparse.ArgumentParser], types: Any) ->
     train.add_argument(
         "--out", type=types.path, required=True, metavar="FOLDER", help="where the results go"
     )
-    train.add_argument("--config", type=types.path, metavar="FILE", help=types.CONFIG)
-    before = train.add_mutually_exclusive_group()
-    before.add_argument(
-        "--resume", action="store_true", help="go on from the checkpoint in the folder"
-    )
-    before.add_argument(
-        "--overwrite",
-        action="store_true",
-        help="replace the run in the folder (without this it is refused)",
-    )
+    types.run_arguments(train)
     sizes = train.add_argument_group("sizes and rates")
     for name, kind, about in (
         ("hidden", types.COUNT, "units of the LSTM (default 32)"),
@@ -132,31 +123,25 @@ def train_csv(given: argparse.Namespace) -> int:
     """Train a forecaster, score it on the end of the file, and draw a forecast."""
     from ..files import replace_file
     from ..train import forecaster
+    from ..train.checkpoint import Checkpoint
     from ..train.console import console, say
-    from ..train.errors import UserError
-    from ..train.folder import CHECKPOINTS, claimed, present
+    from ..train.folder import CHECKPOINTS, claimed, present, run_held
 
     screen = console()
     series = _series(given)
     names = [f.name for f in dataclasses.fields(forecaster.ForecastSettings)]
     told = {n: getattr(given, n) for n in names if getattr(given, n) is not None}
     settings = forecaster.ForecastSettings(**told)
-    there = present(given.out)
-    if there and not (given.resume or given.overwrite):
-        raise UserError(
-            f"{given.out} holds a run already ({', '.join(there)}); go on with it by --resume, name another folder with --out, or replace it by --overwrite"
-        )
+    if not (given.resume or given.overwrite) and (there := present(given.out)):
+        raise run_held(given.out, ", ".join(there), go_on=True)
     given.out.mkdir(parents=True, exist_ok=True)
     with claimed(given.out):
-        if given.overwrite:
-            import shutil
-
-            shutil.rmtree(given.out / CHECKPOINTS, ignore_errors=True)
         say(
             screen,
             f"Series: {series.source}; {len(series.values):,} moments of {', '.join(series.names)}; the last {settings.held_out:.0%} are held out.",
         )
-        model, run = forecaster.train(series, settings, checkpoint=given.out / CHECKPOINTS)
+        checkpoint = Checkpoint(given.out / CHECKPOINTS, replace=given.overwrite)
+        model, run = forecaster.train(series, settings, checkpoint=checkpoint)
         forecaster.save_forecaster(given.out / "model.safetensors", model, series, settings)
         found = forecaster.scores(model, series, settings.held_out)
         replace_file(given.out / "scores.json", json.dumps(found, indent=1) + "\n")

@@ -8,15 +8,18 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from ..core.errors import TinygradError
 from ..formats import safetensors
 from .errors import CheckpointError
 
-__all__ = ["read", "write"]
+__all__ = ["damage_named", "read", "write"]
 
 
 def write(
@@ -69,3 +72,14 @@ def read(
             f"{path} is damaged: its content does not have the checksum that was written with it"
         )
     return arrays, metadata
+
+
+@contextmanager
+def damage_named(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Context: what does not fit together in a model that was read is a CheckpointError."""
+    try:
+        yield
+    except (KeyError, ValueError, TypeError, IndexError, TinygradError) as error:
+        raise CheckpointError(
+            f"{path}: the model in it is damaged ({type(error).__name__}: {error})"
+        ) from error

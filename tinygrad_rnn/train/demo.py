@@ -25,7 +25,7 @@ from .chart import WIDTHS
 from .checkpoint import Checkpoint
 from .console import Meter, phase, say, thousands, times
 from .errors import DivergedError, UserError
-from .folder import CHECKPOINTS, claimed, present, remove
+from .folder import CHECKPOINTS, claimed, present, remove, run_held
 from .interrupt import Interrupted, Interrupts
 from .memory import check_memory
 from .model_files import save_model
@@ -255,10 +255,7 @@ class _Run:
             about += time.strftime(
                 ", %Y-%m-%d %H:%M", time.localtime(self.checkpoints.lstat().st_mtime)
             )
-        go_on = "go on with it by --resume, " if self.kept else ""
-        raise UserError(
-            f"{self.options.out} holds a run already ({about}); {go_on}name another folder with --out, or replace it by --overwrite"
-        )
+        raise run_held(self.options.out, about, go_on=self.kept)
 
     # --- training ---------------------------------------------------------------------------------
 

@@ -87,7 +87,8 @@ def fit(
         time), so that the state is carried, cut from the tape. It begins anew with each pass.
     checkpoint : Checkpoint, str or path, optional
         A folder. A run that is in it already is resumed, bit for bit. A `Checkpoint` that is given
-        gets the parts that it does not have: model, optimizer, schedule and data.
+        gets the parts that it does not have: model, optimizer, schedule and data; one that may
+        replace another run begins anew.
     save_every : float
         Seconds between two saves; there is one at the end too.
     log : path or sequence of paths

@@ -12,7 +12,7 @@ from pathlib import Path
 from ..files import lock_file, runs, sweep
 from .errors import UserError
 
-__all__ = ["CHECKPOINTS", "RESULTS", "claimed", "present", "remove"]
+__all__ = ["CHECKPOINTS", "RESULTS", "claimed", "present", "remove", "run_held"]
 
 CHECKPOINTS = "checkpoints"
 RESULTS = ("model.safetensors", "loss.svg", "unrolled.svg", "report.html")
@@ -23,6 +23,14 @@ _FAR = 1 << 30  # on Windows a byte is locked; this one is not in the way of rea
 def present(folder: Path) -> list[str]:
     """Return the names of what a run writes, and is in the folder."""
     return [name for name in (CHECKPOINTS, *RESULTS) if os.path.lexists(folder / name)]
+
+
+def run_held(folder: Path, about: str, *, go_on: bool) -> UserError:
+    """Return the error for a folder that holds a run; `go_on`: whether one can go on with it."""
+    resume = "go on with it by --resume, " if go_on else ""
+    return UserError(
+        f"{folder} holds a run already ({about}); {resume}name another folder with --out, or replace it by --overwrite"
+    )
 
 
 def remove(folder: Path) -> None:

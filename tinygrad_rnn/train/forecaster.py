@@ -13,7 +13,6 @@ import numpy as np
 import numpy.typing as npt
 
 from .. import nn
-from ..core.errors import TinygradError
 from ..core.tape import no_grad
 from ..core.tensor import tensor
 from ..data import Windows
@@ -21,7 +20,7 @@ from ..data.tables import DataError, Series
 from ..optim import Adam, cosine
 from . import checked_files
 from .characters import evaluating
-from .errors import CheckpointError
+from .checkpoint import Checkpoint
 from .fit import fit
 
 __all__ = [
@@ -125,7 +124,7 @@ def train(
     series: Series,
     settings: ForecastSettings,
     *,
-    checkpoint: Path | None = None,
+    checkpoint: Checkpoint | Path | None = None,
     progress: bool = True,
 ) -> tuple[Forecaster, Any]:
     """Train a forecaster on the first part of a series; the rest, which comes later, is held out.
@@ -219,14 +218,10 @@ def load_forecaster(
         If it is no valid safetensors file, or cannot be read.
     """
     arrays, metadata = checked_files.read(path, _KIND, "a model written by train csv")
-    try:
+    with checked_files.damage_named(path):
         names = tuple(map(str, json.loads(metadata["names"])))
         settings = ForecastSettings(**json.loads(metadata["settings"]))
         model = Forecaster(len(names), settings.hidden, rng=0)
         model.mean, model.scale = arrays.pop("mean"), arrays.pop("scale")
         model.load_state_dict(arrays)
-    except (KeyError, ValueError, TypeError, TinygradError) as error:
-        raise CheckpointError(
-            f"{path}: the model in it is damaged ({type(error).__name__}: {error})"
-        ) from error
     return model, names, settings

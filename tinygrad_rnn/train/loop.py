@@ -205,8 +205,8 @@ class Fit:
         with np.errstate(over="ignore", invalid="ignore"):  # divergence is found below
             loss, state, norm = self._gradients(*values)
             value, size = float(loss.item()), float(norm)
-            if self.parallel is not None:
-                (value,) = self.parallel.mean(value)
+            if self.parallel is not None:  # the clocks of ranks differ, and what they do must not
+                value, self.seconds = self.parallel.mean(value, time.perf_counter() - self._start)
             if not (math.isfinite(value) and math.isfinite(size)):
                 raise DivergedError(
                     f"training diverged at step {self.step + 1}: the loss is {value:.4g}, the norm of the gradient {size:.4g}. The parameters are as they "
@@ -218,9 +218,8 @@ class Fit:
         self.losses.append(value)
         self.norms.append(size)
         self.step += 1
-        self.seconds = time.perf_counter() - self._start
-        if self.parallel is not None:  # the clocks of ranks differ, and what they do must not
-            (self.seconds,) = self.parallel.mean(self.seconds)
+        if self.parallel is None:
+            self.seconds = time.perf_counter() - self._start
         if isinstance(self.schedule, Schedule):
             self.schedule.step()
 
@@ -349,7 +348,7 @@ class Fit:
         }
         checkpoint.parts = own | checkpoint.parts
         self.checkpoint, self._save_every = checkpoint, save_every
-        saved = checkpoint.latest()
+        saved = None if checkpoint.replace else checkpoint.latest()
         if saved is not None:
             if missing := [name for name in ("states", *_KEPT) if name not in saved.values]:
                 raise TinygradError(

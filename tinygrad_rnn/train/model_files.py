@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 
-from ..core.errors import TinygradError
 from . import checked_files
 from .characters import CharacterLSTM
 from .errors import CheckpointError
@@ -61,16 +60,12 @@ def load_model(path: str | os.PathLike[str]) -> tuple[CharacterLSTM, Vocabulary,
         If it is no valid safetensors file, or cannot be read.
     """
     arrays, metadata = checked_files.read(path, _KIND, "a model written by demo or train")
-    try:
+    with checked_files.damage_named(path):
         vocabulary = Vocabulary(json.loads(metadata["vocabulary"]))
         context = str(json.loads(metadata["context"]))
         symbols, embedding = arrays["embedding.weight"].shape
         model = CharacterLSTM(symbols, embedding, arrays["cell.weight_hh"].shape[1], rng=0)
         model.load_state_dict(arrays)
-    except (KeyError, ValueError, TypeError, IndexError, TinygradError) as error:
-        raise CheckpointError(
-            f"{path}: the model in it is damaged ({type(error).__name__}: {error})"
-        ) from error
     if len(vocabulary) != symbols:
         raise CheckpointError(
             f"{path}: the model has {symbols} symbols, its vocabulary {len(vocabulary)}"

@@ -75,7 +75,7 @@ def unpacked(value: Any, arrays: Mapping[str, Array]) -> Any:
     if kind == "tuple":
         return tuple([unpacked(v, arrays) for v in value["of"]])
     if kind == "dict":
-        return {_key(unpacked(k, arrays)): unpacked(v, arrays) for k, v in value["of"]}
+        return {unpacked(k, arrays): unpacked(v, arrays) for k, v in value["of"]}
     array = arrays[value["at"]]
     if kind == "tensor":
         return Tensor(array)
@@ -86,7 +86,3 @@ def unpacked(value: Any, arrays: Mapping[str, Array]) -> Any:
     if kind == "floats":
         return array.tolist()
     raise CheckpointError(f"{kind!r} stands for nothing")
-
-
-def _key(key: Any) -> Any:
-    return tuple(key) if isinstance(key, list) else key
