@@ -195,7 +195,7 @@ class _Notes:
         self.calls: list[Made] = []
         self.results: list[tuple[Tensor, Made]] = []
         self.whole: dict[Node, Any] = {}
-        self.gradients: dict[Node, Any] = {}
+        self.gradients: Any = None  # those of the walk, once it has begun
         self.rule_gives: Callable[..., Any] = Older
 
     def at(self, n: Node) -> Made | None:
@@ -206,7 +206,12 @@ class _Notes:
     def backward(
         self, gradients: Any, rule_gives: Any, roots: Sequence[Node]
     ) -> tuple[Any, Callable[..., Any]]:
-        """Return what stands in place of these two in the walk."""
+        """Return what stands in place of these two in the walk.
+
+        A walk inside of a rule, such as that of a checkpoint, is of the rule.
+        """
+        if self.gradients is not None:
+            return gradients, rule_gives
         self.gradients, self.rule_gives = gradients, rule_gives
         return self, self.gradient
 
@@ -224,7 +229,7 @@ class _Notes:
 
     def add(self, node: Node, gradient: Any) -> None:
         """Add a gradient to what a node has collected."""
-        self.gradients.add(node, gradient)  # type: ignore[attr-defined]
+        self.gradients.add(node, gradient)
         self._note(Made(node, node), self.gradients.get(node))
 
     def pop(self, node: Node, default: Any) -> Any:
