@@ -139,11 +139,7 @@ class Backprop:
         The rule of a transpose is in one box with the rule that it alone reads, and what takes a
         part out of a gradient with the sum that alone reads it.
         """
-        readers: dict[Node, list[Node]] = {}
-        for n in shown:
-            for i in inputs[n]:
-                if i in self.made:
-                    readers.setdefault(i, []).append(n)
+        readers = readers_of(shown, inputs)
         found = {n for n in shown if n in self.results and n.primitive is not None}
         for n in [*found]:
             if len(readers.get(n, [])) == 1:
@@ -185,6 +181,17 @@ class Backprop:
                 name = f"({name})" if name.endswith(".T") else name
                 found[n] = f"∂L/∂{name}{elsewhere(named, n)}"
         return found
+
+
+def readers_of(
+    nodes: Sequence[Node], inputs: Mapping[Node, Sequence[Node]]
+) -> dict[Node, list[Node]]:
+    """Return which of some nodes read a node, for each that is read."""
+    found: dict[Node, list[Node]] = {}
+    for n in nodes:
+        for i in inputs[n]:
+            found.setdefault(i, []).append(n)
+    return found
 
 
 class _Notes:
