@@ -222,12 +222,12 @@ class _Writer:
 
     def _sign(self, sign: Sign) -> None:
         """Write a sign of the legend with its meaning."""
-        look, tall = self.look, {"port": 6.0, **dict.fromkeys(LINES, 1.5)}.get(sign.name, 10.0)
         if sign.name in LINES:
-            fill = outline = look.edges[sign.name]
+            fill = outline = self.look.edges[sign.name]
+            tall = 1.5
         else:
-            family = {"port": "parameter", "root": "input"}.get(sign.name, sign.name)
-            fill, outline = look.fills[family]
+            fill, outline = self.look.fills[sign.family]
+            tall = sign.height
         style = "filled,dashed" if sign.name == "gap" else "filled"
         thick = f"{ROOT_WIDTH}" if sign.name == "root" else "0.9"
         more = {"fillcolor": fill, "color": outline, "style": style, "penwidth": thick}
