@@ -67,6 +67,15 @@ def rng(request: pytest.FixtureRequest) -> np.random.Generator:
 
 
 @pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """A running browser, for tests that are marked `in_browser`."""
+    from .browsers import launched  # playwright takes a while to import
+
+    with launched() as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
 def eager() -> Iterator[None]:
     """Layers and compiled cells run step by step.
 

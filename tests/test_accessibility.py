@@ -17,7 +17,7 @@ import tinygrad_rnn as tg
 from tinygrad_rnn.train.chart import WIDTHS, Series, line_chart
 from tinygrad_rnn.train.report import Row, write_report
 
-from .browsers import in_browser, launched
+from .browsers import in_browser
 
 FOUND = importlib.util.find_spec("axe_playwright_python")
 AXE = Path(FOUND.origin).with_name("axe.min.js") if FOUND and FOUND.origin else None
@@ -27,12 +27,6 @@ pytestmark = [
     in_browser,
     pytest.mark.skipif(AXE is None, reason="axe-playwright-python is not installed"),
 ]
-
-
-@pytest.fixture(scope="module")
-def browser() -> Any:
-    with launched() as found:
-        yield found
 
 
 def loss() -> tg.Tensor:

@@ -91,6 +91,7 @@ NETS: dict[str, Callable[[], tg.Tensor]] = {
     "by hand": by_hand,
     "decoder": gallery("encoder_decoder"),
     "both directions": gallery("bidirectional"),
+    "checkpointed": gallery("checkpointed"),
     "window": gallery("truncated"),
     "detached": gallery("detached"),
 }

@@ -15,7 +15,7 @@ from tinygrad_rnn.drawing import DrawingError
 from tinygrad_rnn.drawing.film import MOST, PALE, Film
 from tinygrad_rnn.drawing.picture import Drawing
 
-from .browsers import in_browser, launched
+from .browsers import in_browser
 
 
 def net(steps: int = 3) -> tg.Tensor:
@@ -120,12 +120,6 @@ def test_films_in_one_page_have_rules_of_their_own(tmp_path: Path) -> None:
 
 
 # --- in a browser ---------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def browser() -> Any:
-    with launched() as found:
-        yield found
 
 
 @pytest.fixture(scope="module")

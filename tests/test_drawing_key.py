@@ -15,7 +15,7 @@ from tinygrad_rnn.drawing.key import ROW
 from tinygrad_rnn.drawing.style import BACK, CUT, STATE
 from tinygrad_rnn.palette import MEANINGS, THEMES
 
-from .browsers import in_browser, launched
+from .browsers import in_browser
 
 
 def net(steps: int = 3) -> tg.Tensor:
@@ -72,12 +72,6 @@ def test_dot_has_the_legend_too() -> None:
     drawing = tg.draw(net(2), detail="op")
     for sign in drawing._layout.signs:
         assert f"<{sign.words}>" in drawing.dot
-
-
-@pytest.fixture(scope="module")
-def browser() -> Any:
-    with launched() as found:
-        yield found
 
 
 @in_browser

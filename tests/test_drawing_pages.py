@@ -15,7 +15,7 @@ from tinygrad_rnn.drawing.boxes import Family
 from tinygrad_rnn.drawing.style import BACK, STATE
 from tinygrad_rnn.palette import THEMES
 
-from .browsers import in_browser, launched
+from .browsers import in_browser
 
 
 def net(steps: int = 3, width: int = 4) -> tg.Tensor:
@@ -23,12 +23,6 @@ def net(steps: int = 3, width: int = 4) -> tg.Tensor:
     cell = tg.cells.Elman(3, width, rng=0)
     ys, _ = tg.unroll(cell, np.random.default_rng(0).standard_normal((steps, 2, 3)))
     return (ys * ys).mean()
-
-
-@pytest.fixture(scope="module")
-def browser() -> Any:
-    with launched() as found:
-        yield found
 
 
 # --- several pictures in one page -----------------------------------------------------------------

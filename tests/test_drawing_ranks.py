@@ -62,3 +62,10 @@ def test_a_folded_cell_stands_upright() -> None:
     for a in drawing._sketch.arrows:
         if a.head.framed and a.tail.framed and not (a.tail.leaf or a.tail.port):
             assert at[a.tail.name][1] < at[a.head.name][1]
+
+
+@pytest.mark.parametrize(("direction", "leads"), [("LR", "BT"), ("TB", "LR")])
+def test_a_few_boxes_of_one_step_lead_across_its_time(direction: str, leads: str) -> None:
+    ys, _ = tg.unroll(tg.cells.Elman(3, 4, rng=0), np.ones((1, 2, 3), np.float32))
+    drawing = tg.draw((ys[-1] ** 2).mean(), limit=8, direction=direction)
+    assert f"rankdir={leads}]" in drawing.dot.splitlines()[1]

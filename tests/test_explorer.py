@@ -30,7 +30,7 @@ from tinygrad_rnn.recurrent.ledger import reverse, values
 from tinygrad_rnn.train import characters, model_files, named
 from tinygrad_rnn.train.vocabulary import Vocabulary
 
-from .browsers import Page, contrast, in_browser, launched, watched
+from .browsers import Page, contrast, in_browser, watched
 from .test_primitives import NAMES, cases
 
 
@@ -477,12 +477,6 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
 
 
 # --- in a browser ---------------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with launched() as found:
-        yield found
 
 
 @pytest.fixture

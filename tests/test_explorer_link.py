@@ -10,7 +10,7 @@ import pytest
 
 import tinygrad_rnn as tg
 
-from .browsers import in_browser, launched, watched
+from .browsers import in_browser, watched
 
 pytestmark = in_browser
 STEPS = 4
@@ -23,12 +23,6 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> str:
         ys, _ = tg.unroll(tg.cells.Elman(3, 4, rng=0), np.ones((STEPS, 2, 3), np.float32))
     tg.explore((ys * ys).mean(), path)
     return path.as_uri()
-
-
-@pytest.fixture(scope="module")
-def browser() -> Any:
-    with launched() as found:
-        yield found
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from .browsers import in_browser, launched
+from .browsers import in_browser
 
 GALLERY = Path(__file__).parents[1] / "docs" / "gallery"
 NAMES = sorted(p.stem for p in GALLERY.glob("*.svg"))
@@ -37,12 +37,6 @@ FAULTS = """() => {
     }
     return found;
 }"""
-
-
-@pytest.fixture(scope="module")
-def browser() -> Any:
-    with launched() as found:
-        yield found
 
 
 @in_browser

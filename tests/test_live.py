@@ -15,7 +15,7 @@ import tinygrad_rnn as tg
 from tinygrad_rnn.drawing.explorer import COLOURS
 from tinygrad_rnn.palette import DARK, LIGHT
 
-from .browsers import Page, contrast, in_browser, launched, watched
+from .browsers import Page, contrast, in_browser, watched
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "learn" / "live.html"
@@ -38,12 +38,6 @@ SETTINGS = [
     "T=30&n=5&loss=every&seed=2",
     "gain=1.2&T=30&n=2&W=orthogonal&loss=every&window=6&seed=3",
 ]
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with launched() as found:
-        yield found
 
 
 @pytest.fixture

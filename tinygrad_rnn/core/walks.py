@@ -125,7 +125,7 @@ def pull_back(
     ends = frozenset(targets or ())
     order = reachable(roots, ends)
     stale = [node for node in order if isinstance(node, Leaf) and node.replaced]
-    paths = None if targets is None else _leading_to(ends, order)
+    paths = None if targets is None else leading_to(ends, order)
     if paths is not None:
         order = [node for node in order if node in paths]
     gradients, rule_gives, results = Gradients(), _gradient, {}
@@ -152,7 +152,7 @@ def pull_back(
                 gradients.add_part(node, g, primitive.add_into)
             else:
                 saved = _as_tensors(node) if create_graph else node.saved
-                for source, position, rule in _joint(node) if primitive.joint else node.edges:
+                for source, position, rule in joint_edges(node) if primitive.joint else node.edges:
                     if paths is not None and source not in paths:
                         continue
                     if stale:
@@ -205,7 +205,7 @@ class Gradients(dict[Node, Any]):
         add_into(self[source], g, **node.params)
 
 
-def _joint(node: Node) -> list[tuple[Node, int, _Joint]]:
+def joint_edges(node: Node) -> list[tuple[Node, int, _Joint]]:
     """Return the edges of a node whose one rule gives the gradients for all inputs at once."""
     rule = _Joint(node.primitive.rules[0])
     return [(source, position, rule) for source, position, _ in node.edges]
@@ -259,7 +259,7 @@ def _gradient(rule: Any, g: Any, saved: Any, node: Node, source: Node, position:
     return gradient
 
 
-def _leading_to(targets: Iterable[Node], order: list[Node]) -> set[Node]:
+def leading_to(targets: Iterable[Node], order: Iterable[Node]) -> set[Node]:
     """Find the nodes through which the targets reach the roots; the targets are among them."""
     found = set(targets)
     for node in order:

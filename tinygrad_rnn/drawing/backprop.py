@@ -139,11 +139,7 @@ class Backprop:
         The rule of a transpose is in one box with the rule that it alone reads, and what takes a
         part out of a gradient with the sum that alone reads it.
         """
-        readers: dict[Node, list[Node]] = {}
-        for n in shown:
-            for i in inputs[n]:
-                if i in self.made:
-                    readers.setdefault(i, []).append(n)
+        readers = readers_of(shown, inputs)
         found = {n for n in shown if n in self.results and n.primitive is not None}
         for n in [*found]:
             if len(readers.get(n, [])) == 1:
@@ -187,6 +183,17 @@ class Backprop:
         return found
 
 
+def readers_of(
+    nodes: Sequence[Node], inputs: Mapping[Node, Sequence[Node]]
+) -> dict[Node, list[Node]]:
+    """Return which of some nodes read a node, for each that is read."""
+    found: dict[Node, list[Node]] = {}
+    for n in nodes:
+        for i in inputs[n]:
+            found.setdefault(i, []).append(n)
+    return found
+
+
 class _Notes:
     """What is noted of a walk back while it is recorded; it stands in the place of a watch."""
 
@@ -195,7 +202,7 @@ class _Notes:
         self.calls: list[Made] = []
         self.results: list[tuple[Tensor, Made]] = []
         self.whole: dict[Node, Any] = {}
-        self.gradients: dict[Node, Any] = {}
+        self.gradients: Any = None  # those of the walk, once it has begun
         self.rule_gives: Callable[..., Any] = Older
 
     def at(self, n: Node) -> Made | None:
@@ -206,7 +213,12 @@ class _Notes:
     def backward(
         self, gradients: Any, rule_gives: Any, roots: Sequence[Node]
     ) -> tuple[Any, Callable[..., Any]]:
-        """Return what stands in place of these two in the walk."""
+        """Return what stands in place of these two in the walk.
+
+        A walk inside of a rule, such as that of a checkpoint, is of the rule.
+        """
+        if self.gradients is not None:
+            return gradients, rule_gives
         self.gradients, self.rule_gives = gradients, rule_gives
         return self, self.gradient
 
@@ -224,7 +236,7 @@ class _Notes:
 
     def add(self, node: Node, gradient: Any) -> None:
         """Add a gradient to what a node has collected."""
-        self.gradients.add(node, gradient)  # type: ignore[attr-defined]
+        self.gradients.add(node, gradient)
         self._note(Made(node, node), self.gradients.get(node))
 
     def pop(self, node: Node, default: Any) -> Any:

@@ -56,17 +56,17 @@ def heads_of(
     """
     if detail == Detail.OP:
         return {}
-    inside = [n for n in shown if n in graph.framed and not graph.is_leaf(n)]
+    operations = [n for n in shown if not graph.is_leaf(n)]
+    inside = [n for n in operations if n in graph.framed or graph.of_backward(n)]
     heads: dict[Node, Node] = {}
     if detail == Detail.CELL:
-        last = {graph.moments[n]: n for n in inside}
-        heads = {n: last[graph.moments[n]] for n in inside}
-        inside = []
+        steps = [n for n in inside if n in graph.framed]
+        last = {graph.moments[n]: n for n in steps}
+        heads = {n: last[graph.moments[n]] for n in steps}
+        inside = [n for n in inside if n not in heads]
     if graph.back is not None:
-        inside = [n for n in shown if n in inside or (graph.of_backward(n) and n not in heads)]
-        inside = [n for n in inside if not graph.is_leaf(n)]
-        rest = {n for n in named if not graph.of_backward(n)}
-        named = rest | graph.back.heads(shown, graph.inputs)
+        forward = {n for n in named if not graph.of_backward(n)}
+        named = forward | graph.back.heads(shown, graph.inputs)
     return {**_gates(graph, shown, inside, named), **heads}
 
 

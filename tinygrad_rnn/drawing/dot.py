@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..palette import THEMES, ink
 from .boxes import HATCH, HEIGHT, TILE, Arrow, Box, Curve, Half, Legend, Sketch
@@ -44,7 +44,6 @@ class _Writer:
         self.figures = 0  # so many have been written
         # figures and captions in each row: where they are, and their names
         self.under: dict[float, list[tuple[float, str]]] = {}
-        self.rankdir = _rankdir(sketch, layout)
 
     def source(self) -> str:
         """Write everything, and return the text."""
@@ -83,7 +82,7 @@ class _Writer:
             layout="nop2",
             bb=f"0,0,{self.layout.width:.1f},{self.layout.height:.1f}",
             outputorder="edgesfirst",
-            rankdir=self.rankdir,
+            rankdir=self.layout.rankdir,
             newrank="true",
         )
         graph.attr("graph", fontname=FONT, tooltip=" ", bgcolor=look.page)
@@ -118,7 +117,7 @@ class _Writer:
 
     def _ranks(self) -> None:
         """Write the rows of the time steps as ranks, for a program that places everything anew."""
-        down = self.rankdir != "LR"
+        down = self.layout.rankdir != "LR"
         rows: dict[float, list[Box]] = {}
         of_steps = [b for b in self.sketch.boxes if b.moment is not None]
         for box in of_steps:
@@ -139,7 +138,7 @@ class _Writer:
                 self._row(names)
                 self._chain(names)
             firsts = [*([foot.name] if foot else []), *(names[0] for names in below)]
-            self._chain(firsts[::-1] if self.rankdir == "BT" else firsts)
+            self._chain(firsts[::-1] if self.layout.rankdir == "BT" else firsts)
 
     def _row(self, names: Sequence[str]) -> None:
         """Write that these stand beside each other."""
@@ -223,12 +222,12 @@ class _Writer:
 
     def _sign(self, sign: Sign) -> None:
         """Write a sign of the legend with its meaning."""
-        look, tall = self.look, {"port": 6.0, **dict.fromkeys(LINES, 1.5)}.get(sign.name, 10.0)
         if sign.name in LINES:
-            fill = outline = look.edges[sign.name]
+            fill = outline = self.look.edges[sign.name]
+            tall = 1.5
         else:
-            family = {"port": "parameter", "root": "input"}.get(sign.name, sign.name)
-            fill, outline = look.fills[family]
+            fill, outline = self.look.fills[sign.family]
+            tall = sign.height
         style = "filled,dashed" if sign.name == "gap" else "filled"
         thick = f"{ROOT_WIDTH}" if sign.name == "root" else "0.9"
         more = {"fillcolor": fill, "color": outline, "style": style, "penwidth": thick}
@@ -282,20 +281,6 @@ class _Writer:
         )
         self.under.setdefault(round(y, 1), []).append((x, f"f{self.figures}"))
         self.figures += 1
-
-
-def _rankdir(sketch: Sketch, layout: Layout) -> str:
-    """Return where operations lead, in the words of graphviz: across time, where there is any."""
-    same: dict[Any, list[Box]] = {}  # the same operation in all steps
-    for box in sketch.boxes:
-        if box.moment is not None and box.key is not None and not box.leaf:
-            same.setdefault((box.moment.lane, box.key), []).append(box)
-    wide = sum(max(b.x for b in found) - min(b.x for b in found) for found in same.values())
-    tall = sum(max(b.y for b in found) - min(b.y for b in found) for found in same.values())
-    ends = [(path[0], path[-1]) for arrow, path in layout.paths if arrow not in layout.states]
-    x, y = (sum(b[k] - a[k] for a, b in ends) for k in (0, 1))
-    across = wide >= tall if wide or tall else abs(y) >= abs(x)
-    return ("BT" if y < 0 else "TB") if across else "LR"
 
 
 def _stands_for(box: Box) -> list[str]:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..core.tape import Node
-from ..ops.facts import facts_of, infix
+from ..ops.facts import facts_of, infix, is_join
 from ..recurrent.pieces import is_result
 
 
@@ -48,8 +48,7 @@ def index_of(node: Node) -> Any:
 
 def joins(node: Node) -> bool:
     """Whether an operation puts several arrays side by side, along a new axis or an old one."""
-    found = node.primitive
-    return found is not None and found.variadic and [*found.defaults] == ["axis"]
+    return is_join(node.primitive)
 
 
 def stacks(node: Node) -> bool:

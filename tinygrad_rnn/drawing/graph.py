@@ -15,7 +15,7 @@ from ..core.trace import Program
 from ..ops.repeats import marks_of
 from ..ops.source import Places
 from ..recurrent.moments import Lane, Moment, moments_of
-from .backprop import Backprop
+from .backprop import Backprop, readers_of
 from .facts import element_of, stacks
 from .shorten import Hidden, shortened
 
@@ -210,10 +210,7 @@ class Graph:
         rule of the stack takes the parts out again: these are the gradients themselves, or zeros,
         which are not drawn where they are added to others.
         """
-        readers: dict[Node, list[Node]] = {}
-        for n in self.nodes:
-            for i in self.inputs[n]:
-                readers.setdefault(i, []).append(n)
+        readers = readers_of(self.nodes, self.inputs)
         for n in self.nodes:
             made, index = back.results.get(n), element_of(n)
             if made is None or made.rule is None or index is None or not stacks(made.by):

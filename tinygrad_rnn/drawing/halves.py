@@ -16,9 +16,8 @@ from ..core.tape import reachable
 from ..palette import LIGHT
 from ..recurrent.ledger import reverse, values
 from .boxes import Half, Sketch
-from .labels import short
 from .measures import Measured
-from .overlays import Overlay, value_said
+from .overlays import Overlay, free_detail, value_said
 
 ROWS, COLUMNS = 6, 12  # of a map, at most
 TONES = LIGHT.signs  # the least, zero, and the greatest
@@ -50,8 +49,7 @@ class ValueAndGradient(Overlay):
                 box = boxes.get(node)
                 if box is None:
                     continue
-                if box.said:
-                    box.title = short(f"{box.title} = {box.said}")
+                free_detail(box)
                 one = half(value)
                 alone = graph.of_backward(node)
                 box.halves = (one,) if alone else (one, arrived.get(node, EMPTY))

@@ -23,6 +23,16 @@ class Sign(NamedTuple):
     x: float
     y: float
 
+    @property
+    def family(self) -> str:
+        """The family of boxes whose colours it has."""
+        return {"port": "parameter", "root": "input"}.get(self.name, self.name)
+
+    @property
+    def height(self) -> float:
+        """The extent of its box from top to bottom."""
+        return 6.0 if self.name == "port" else 10.0
+
 
 def signs_of(
     sketch: Sketch, states: Collection[Arrow], width: float, height: float, asked: bool | None

@@ -55,6 +55,8 @@ class Layout(NamedTuple):
         Where the scale of the colours begins, from above.
     signs : list of Sign
         What boxes and lines mean.
+    rankdir : {"LR", "TB", "BT"}
+        Where the operations lead, in the words of graphviz.
     """
 
     width: float
@@ -67,6 +69,7 @@ class Layout(NamedTuple):
     words: list[Word]
     legend: float = 0.0
     signs: Sequence[Sign] = ()
+    rankdir: str = "LR"
 
 
 def place(sketch: Sketch, direction: str = "LR", explained: bool | None = False) -> Layout:
@@ -106,7 +109,8 @@ def place(sketch: Sketch, direction: str = "LR", explained: bool | None = False)
         figures[k] = g._replace(x=x, y=y)
     texts = [Word(word, *turn((x, y))) for word, x, y in [*words, *names]]
     layout = Layout(0.0, 0.0, frames, paths, places.grid.states, [], figures, texts)
-    return _framed(sketch, layout, explained)
+    rankdir = "LR" if turned else "BT" if steps else "TB"
+    return _framed(sketch, layout._replace(rankdir=rankdir), explained)
 
 
 def _turn(turned: bool, steps: bool) -> Callable[[Point], Point]:
@@ -152,6 +156,7 @@ def _framed(sketch: Sketch, layout: Layout, explained: bool | None) -> Layout:
         [Word(text, x + dx, y + dy) for text, x, y in layout.words],
         height - foot - key - legend,
         [s._replace(x=s.x + MARGIN, y=s.y + height - foot - key - 4) for s in signs],
+        layout.rankdir,
     )
 
 

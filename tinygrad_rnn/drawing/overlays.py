@@ -243,10 +243,15 @@ class Values(Overlay):
         for node, value in values(reachable(measured.graph.roots, every=True)):
             box = sketch.of.get(node)
             if box is not None and not box.port:
-                if box.said:
-                    box.title = short(f"{box.title} = {box.said}")
+                free_detail(box)
                 box.detail = value_said(value, self.most)
                 box.tooltip += f"\n{value_said(value, 1)}"
+
+
+def free_detail(box: Box) -> None:
+    """Make room for a value in the second line: a rule that stands there moves into the title."""
+    if box.said:
+        box.title = short(f"{box.title} = {box.said}")
 
 
 def value_said(value: Any, most: int) -> str:

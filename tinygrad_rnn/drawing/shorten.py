@@ -125,7 +125,7 @@ def _equal(
     last: dict[Any, Group] = {}
     # of each cell: how far its latest steps are apart, and those that are the same as one before
     runs: dict[Any, tuple[int | None, list[Group]]] = {}
-    done: list[tuple[Group, list[Group]]] = []
+    done: list[list[Group]] = []
     for g in groups:
         cell = g.mark[:2]
         before, (shift, run) = last.get(cell), runs.get(cell, (None, []))
@@ -133,12 +133,12 @@ def _equal(
         if moved is not None and moved == shift:
             run.append(g)
         elif before is not None:
-            runs[cell] = (moved, [])
-            done.append((before, runs[cell][1]))
+            runs[cell] = (moved, run := [])
+            done.append(run)
         last[cell] = g
     hidden: list[Hidden] = []
     alike: list[Group] = []
-    for _, run in done:
+    for run in done:
         if len(run) < 2 * ends + FEWEST:
             continue
         inner = run[ends:-ends]

@@ -292,18 +292,17 @@ def _cut_mark(path: list[Point]) -> str:
 def _sign(sign: Sign) -> str:
     """Return a sign of the legend with its meaning."""
     x, y, wide = sign.x, sign.y, SWATCH
-    family = {"port": "parameter", "root": "root input"}.get(sign.name, sign.name)
+    look = f"root {sign.family}" if sign.name == "root" else sign.family
     if sign.name in LINES:
         end = x + wide
         mark = _cut_mark([(x, y), (x, y), (x, y), (end, y)]) if sign.name == CUT else ""
         drawn = f'<path d="M{x:.1f},{y:.1f}H{end - 4:.1f}"/><polygon points="{end:.1f},{y:.1f} {end - TIP:.1f},{y - 2:.1f} {end - TIP:.1f},{y + 2:.1f}"/>{mark}'
     else:
-        tall = 6.0 if sign.name == "port" else 10.0
-        bend = 5 if family in (Family.ARITHMETIC, Family.DELAY) else 2.5
+        tall, bend = sign.height, 5 if sign.family in (Family.ARITHMETIC, Family.DELAY) else 2.5
         drawn = (
             f'<rect x="{x:.1f}" y="{y - tall / 2:.1f}" width="{wide}" height="{tall}" rx="{bend}"/>'
         )
-    return f'<g class="sign {family}">{drawn}</g><text x="{x + wide + 4:.1f}" y="{y + 3:.1f}">{xml(sign.words)}</text>'
+    return f'<g class="sign {look}">{drawn}</g><text x="{x + wide + 4:.1f}" y="{y + 3:.1f}">{xml(sign.words)}</text>'
 
 
 def _legend(legend: Legend, x: float, y: float) -> str:

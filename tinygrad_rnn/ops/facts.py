@@ -393,6 +393,11 @@ def stops_gradient(primitive: Primitive | None) -> bool:
     return primitive is not None and is_identity(primitive) and not primitive.rules
 
 
+def is_join(primitive: Primitive | None) -> bool:
+    """Whether several arrays are put side by side, along a new axis or an old one."""
+    return primitive is not None and primitive.variadic and [*primitive.defaults] == ["axis"]
+
+
 def linear_groups(
     primitive: Primitive | None, params: dict[str, Any], count: int
 ) -> tuple[frozenset[int], ...]:

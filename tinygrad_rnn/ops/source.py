@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..core.tape import Derived, Leaf, Node
-from .facts import facts_of
+from .facts import facts_of, is_join
 from .helpers import names_of_returned
 from .syntax import STARRED, Range, expressions_at, loops, targets
 
@@ -137,8 +137,8 @@ def _enter(group: list[Node], names: list[str], found: dict[Node, str]) -> None:
             return
         elif alike and len(group) % len(names) == 0:
             found.update((n, names[k % len(names)]) for k, n in enumerate(group))
-        elif len(outside := [n for n in group if n.origin[2].step is None]) == 1 and _joins(
-            outside[0]
+        elif len(outside := [n for n in group if n.origin[2].step is None]) == 1 and is_join(
+            outside[0].primitive
         ):  # ys, state = tg.unroll(cell, xs)
             found[outside[0]] = names[0]
     elif alike:  # a line that was run several times
@@ -165,11 +165,6 @@ def _at(k: int, count: int, names: list[str]) -> str:
         star = names.index(STARRED)
         names = [*names[:star], *[""] * (count - len(names) + 1), *names[star + 1 :]]
     return names[k] if len(names) == count else ""
-
-
-def _joins(n: Node) -> bool:
-    """Whether an operation puts several arrays side by side."""
-    return n.primitive.variadic and [*n.primitive.defaults] == ["axis"]
 
 
 def names_of(nodes: Sequence[Node]) -> dict[Node, str]:

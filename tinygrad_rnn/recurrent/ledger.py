@@ -7,7 +7,7 @@ made. The walk is the one of `core.walks.pull_back`, with everything in the open
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -15,7 +15,7 @@ import numpy as np
 from ..core.errors import GraphError
 from ..core.primitive import Array, Rule
 from ..core.tape import Freed, Leaf, Node, setting
-from ..core.walks import Gradients, check_replaced, sum_to
+from ..core.walks import Gradients, check_replaced, joint_edges, leading_to, sum_to
 from ..ops.table import Tape
 
 
@@ -116,21 +116,13 @@ def reverse(tape: Tape, seed: Array) -> Iterator[Visit]:
     return walk_back(reversed(tape.nodes), {tape.root: seed})
 
 
-def gradients_at(tape: Tape, seed: Array, wanted: Container[Node]) -> Iterator[tuple[Node, Array]]:
+def gradients_at(tape: Tape, seed: Array, wanted: Collection[Node]) -> Iterator[tuple[Node, Array]]:
     """Yield some nodes of a tape with their gradients, the newest first.
 
     It is the walk of `reverse`, but goes only to what leads to these nodes, and says nothing of its
     way: of a long tape without the gradients of parameters.
     """
-    leads: set[Node] = set()
-    for node in tape.nodes:
-        if node in wanted:
-            leads.add(node)
-            continue
-        for source, _, _ in node.edges:
-            if source in leads:
-                leads.add(node)
-                break
+    leads = leading_to(wanted, tape.nodes)
     gradients = Gradients()
     gradients.add(tape.root, seed)
     with setting(grad_enabled=False, origin=None):
@@ -147,15 +139,10 @@ def gradients_at(tape: Tape, seed: Array, wanted: Container[Node]) -> Iterator[t
                 if node.edges[0][0] in leads:
                     gradients.add_part(node, g, primitive.add_into)
                 continue
-            whole = None
-            for source, position, rule in node.edges:
+            for source, position, rule in joint_edges(node) if primitive.joint else node.edges:
                 if source not in leads:
                     continue
-                if primitive.joint:
-                    whole = rule(g, node.saved, node, position) if whole is None else whole
-                    given = whole[position]
-                else:
-                    given = rule(g, node.saved, node, position)
+                given = rule(g, node.saved, node, position)
                 if given is not None and given.shape != source.shape:
                     given = sum_to(given, node, source, position)
                 gradients.add(source, given)
