@@ -242,7 +242,7 @@ def test_work_is_shared_and_a_failure_is_everybodys(tmp_path: Path) -> None:
     script.write_text(
         textwrap.dedent(
             """
-            import os, sys
+            import os, pathlib, sys
             import tinygrad_rnn as tg
 
             def train(lr):
@@ -251,20 +251,27 @@ def test_work_is_shared_and_a_failure_is_everybodys(tmp_path: Path) -> None:
                 return lr * 2, os.getpid()
 
             found = tg.parallel.map(train, [0.1, 0.2, 0.3])
-            print([a for a, _ in found], os.getpid() in {p for _, p in found})
+            told = [str([a for a, _ in found]), str(os.getpid() in {p for _, p in found})]
             try:
                 tg.parallel.map(train, [0.1, -1.0])
             except ValueError as error:
-                print(error)
+                told.append(str(error))
+            pathlib.Path(sys.argv[1], str(os.getpid())).write_text("; ".join(told))
             """
         )
     )
-    alone = run([sys.executable, script])
-    assert alone.stdout == "[0.2, 0.4, 0.6] True\na rate of -1.0\n", alone.stderr
-    done = run([MPIEXEC, "-n", 2, sys.executable, script])
-    assert done.returncode == 0, done.stderr
-    lines = sorted(done.stdout.splitlines())  # the first rank hands out, the second computes
-    assert lines == ["[0.2, 0.4, 0.6] False", "[0.2, 0.4, 0.6] True"] + ["a rate of -1.0"] * 2
+
+    def told_by(*before: object) -> list[str]:
+        folder = tmp_path / f"told{len(before)}"
+        folder.mkdir()
+        done = run([*before, sys.executable, script, folder])
+        assert done.returncode == 0, done.stderr
+        return sorted(file.read_text() for file in folder.iterdir())
+
+    assert told_by() == ["[0.2, 0.4, 0.6]; True; a rate of -1.0"]
+    # the first rank hands out, the second computes
+    both = [f"[0.2, 0.4, 0.6]; {computes}; a rate of -1.0" for computes in (False, True)]
+    assert told_by(MPIEXEC, "-n", 2) == both
 
 
 @mpi

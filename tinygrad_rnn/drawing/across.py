@@ -1,10 +1,11 @@
 """Where the boxes of a step stand across: near to their neighbours, lines as straight as can be.
 
-Places are found by least squares with minimal distances (pool adjacent violators), row by row.
+Places are found by least squares with minimal distances (pool adjacent violators), row by row. Sums are exact ones (fsum), so places are the same with every version of Python.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from .rows import SLIM, Key, Pass, Rows, Spot
@@ -27,8 +28,8 @@ def places_across(rows: Rows) -> dict[Key, float]:
                 seen = rows.near.get(s.key, [])
                 if sweep < rows.sweeps // 2:
                     seen = [(n, w) for n, w in seen if (rows.level[n] < r) == upwards] or seen
-                total = sum(w for _, w in seen)
-                wish.append(sum(x[n] * w for n, w in seen) / total if total else x[s.key])
+                total = math.fsum(w for _, w in seen)
+                wish.append(math.fsum(x[n] * w for n, w in seen) / total if total else x[s.key])
                 weight.append((total or 0.1) * (1.0 if s.real else 3.0))
             _put(x, spots, wish, weight)
     _straighten_spots(rows, x)
@@ -112,7 +113,7 @@ def _straighten_lines(rows: Rows, x: dict[Key, float]) -> None:
                     for n, _ in rows.near.get(key, ())
                     if n not in part
                 ]
-                own = sum(x[key] for key in part) / count
+                own = math.fsum(x[key] for key in part) / count
                 wish = min(ends, key=lambda e: abs(e - own)) if ends else own
                 x.update(dict.fromkeys(part, min(max(wish, low), high)))
             chain = chain[max(count, 1) :]

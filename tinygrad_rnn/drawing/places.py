@@ -173,7 +173,7 @@ class Places:
         u = left - MARGIN - BETWEEN - 14.0 - max(grid.wide(b) for b in grid.rail) / 2
         edge = -math.inf
         for band, group in sorted(groups.items()):
-            total = sum(grid.deep(b) + 8 for b in group) - 8
+            total = math.fsum(grid.deep(b) + 8 for b in group) - 8
             d = max(self.base[band] + (self.floor[band] + self.tall[band] - total) / 2, edge)
             for b in reversed(group):
                 self.at[b] = (u, d + grid.deep(b) / 2)

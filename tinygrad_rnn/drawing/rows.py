@@ -10,6 +10,7 @@ line can run behind a box.
 from __future__ import annotations
 
 import bisect
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -267,7 +268,7 @@ class Rows:
                     for n, w in self.near.get(s.key, ())
                     if (self.level[n] < r) == upwards
                 ] or [(place[s.key], 1.0)]
-                wish[s.key] = sum(p * w for p, w in seen) / sum(w for _, w in seen)
+                wish[s.key] = math.fsum(p * w for p, w in seen) / math.fsum(w for _, w in seen)
             spots.sort(key=lambda s: (self._side(s) if strict else 0, wish[s.key]))
             if not strict:
                 self._keep_sides(spots)
