@@ -12,7 +12,7 @@ from typing import Any
 from ..core.primitive import Spec
 from ..core.tape import Leaf, Node, reachable
 from ..core.trace import Program
-from ..ops.repeats import marks_of
+from ..ops.repeats import marks_of, own_marks
 from ..ops.source import Places
 from ..recurrent.moments import Lane, Moment, moments_of
 from .backprop import Backprop, readers_of
@@ -74,11 +74,12 @@ class Graph:
         else:
             self.roots, nodes = {x.root}, x.nodes
         self.place = Places()
-        marks = marks_of(nodes, self.place)
+        own = own_marks(nodes)
+        marks = marks_of(nodes, self.place, own)
         self.whole, self.hidden = nodes, list[Hidden]()
         alike: Sequence[Node] = ()
         if ends is not None:
-            nodes, self.hidden, alike = shortened(nodes, self.roots, marks, ends)
+            nodes, self.hidden, alike = shortened(nodes, self.roots, own, marks, ends)
         literals = {
             n for n in nodes if n.primitive is None and n not in self.roots and self.is_literal(n)
         }

@@ -11,10 +11,12 @@ time, and `fold` looks at it.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from bisect import bisect_right
+from collections.abc import Collection, Container, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from ..core.tape import Leaf, Mark, Node
+from ..ops.repeats import runs_of
 from .facts import index_of, joins, stacks
 
 _NODES = frozenset({Node, Leaf})
@@ -69,7 +71,11 @@ class Short(NamedTuple):
 
 
 def shortened(
-    nodes: Sequence[Node], roots: Collection[Node], marks: Mapping[Node, Mark], ends: int
+    nodes: Sequence[Node],
+    roots: Collection[Node],
+    own: Sequence[Mark],
+    marks: Mapping[Node, Mark],
+    ends: int,
 ) -> Short:
     """Leave out the middle of equal steps.
 
@@ -78,41 +84,43 @@ def shortened(
     nodes : sequence of Node
         In the order in which they were made.
     roots : collection of Node
+    own : sequence of Mark
+        The marks that the nodes have.
     marks : mapping of Node to Mark
-        Where that is not the node's own.
+        Those that they are given, where that is another.
     ends : int
         Of equal steps that follow each other so many are kept at each end.
     """
-    groups = _groups(nodes, marks)
+    groups = _groups(nodes, own, marks)
     hidden, alike = _equal(_Compare(nodes, groups, marks), groups, ends)
-    gone = {n for h in hidden for g in h.groups for n in nodes[g.begin : g.end]}
-    left = _left(nodes, gone, roots, alike) if hidden else None
+    left = _left(nodes, _Gone(nodes, hidden), roots, alike) if hidden else None
     if left is None:
         return Short(nodes, [], [])
     return Short(left, hidden, [nodes[g.begin] for g in alike])
 
 
-def _groups(nodes: Sequence[Node], marks: Mapping[Node, Mark]) -> list[Group]:
+def _groups(nodes: Sequence[Node], own: Sequence[Mark], marks: Mapping[Node, Mark]) -> list[Group]:
     """Return the steps; a constant without a step belongs to the step that is made next."""
     found: list[Group] = []
-    own = [n.origin[2] for n in nodes]
     if marks:
         own = [marks.get(n) or mark for n, mark in zip(nodes, own, strict=True)]
     last: Any = None  # the mark of the step that is not at its end
     begin = 0
     loose: int | None = None  # where constants begin that stand before the next operation
-    for k, mark in enumerate(own):
+    for first, beyond in runs_of(own):
+        mark = own[first]
         if mark is last:
             loose = None
             continue
-        n = nodes[k]
-        if mark.step is None and n.primitive is None and not n.requires_grad:
-            loose = k if loose is None else loose
-            continue
-        end, loose = k if loose is None else loose, None
-        if last is not None:
-            found.append(Group(last, begin, end))
-        last, begin = (None if mark.step is None else mark), end
+        for k in range(first, beyond if mark.step is None else first + 1):
+            n = nodes[k]
+            if mark.step is None and n.primitive is None and not n.requires_grad:
+                loose = k if loose is None else loose
+                continue
+            end, loose = k if loose is None else loose, None
+            if last is not None:
+                found.append(Group(last, begin, end))
+            last, begin = (None if mark.step is None else mark), end
     if last is not None:
         found.append(Group(last, begin, len(nodes) if loose is None else loose))
     return found
@@ -238,23 +246,48 @@ def _leaves(m: Any, n: Any) -> bool:
     return bool(m.value == n.value) and m.name is n.name is None
 
 
+class _Gone(Container[Node]):
+    """What is left out, as ranges of a tape: two million nodes of it are not put into a set."""
+
+    def __init__(self, nodes: Sequence[Node], hidden: Sequence[Hidden]) -> None:
+        self.ranges = sorted((g.begin, g.end) for h in hidden for g in h.groups)
+        self._firsts = [nodes[begin].index for begin, _ in self.ranges]
+        self._lasts = [nodes[end - 1].index for _, end in self.ranges]
+
+    def __contains__(self, n: object) -> bool:
+        if not isinstance(n, Node):
+            return False
+        k = bisect_right(self._firsts, n.index) - 1
+        return k >= 0 and n.index <= self._lasts[k]
+
+    def others(self, nodes: Sequence[Node]) -> list[Node]:
+        """Return what is not left out."""
+        found: list[Node] = []
+        last = 0
+        for begin, end in [*self.ranges, (len(nodes), 0)]:
+            if begin > last:
+                found += nodes[last:begin]
+            last = end
+        return found
+
+
 def _left(
-    nodes: Sequence[Node], gone: set[Node], roots: Collection[Node], alike: Sequence[Group]
+    nodes: Sequence[Node], gone: _Gone, roots: Collection[Node], alike: Sequence[Group]
 ) -> list[Node] | None:
     """Return what is left; None if something of it would miss what is left out.
 
     A step that is the same as the one before may read steps that are left out, and so may what puts
     all of them side by side.
     """
-    if not gone.isdisjoint(roots):
+    if any(n in gone for n in roots):
         return None
     same = {n for g in alike for n in nodes[g.begin : g.end]}
-    left = [n for n in nodes if n not in gone]
+    left = gone.others(nodes)
     for n in left:
         if n in same or joins(n):
             continue
         index, source = index_of(n), n.inputs[0] if n.inputs else n
         part = type(index) is int and isinstance(source, Node) and stacks(source)
-        if not gone.isdisjoint([source.inputs[index]] if part else n.inputs):
+        if any(i in gone for i in ([source.inputs[index]] if part else n.inputs)):
             return None
     return left

@@ -17,9 +17,10 @@ such steps are the fewest. What is not proved so keeps its mark.
 
 from __future__ import annotations
 
+import itertools
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
-from operator import attrgetter
+from operator import is_not
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -54,7 +55,9 @@ class Loop(NamedTuple):
         return (self.end - self.begin) // self.period
 
 
-def marks_of(nodes: Sequence[Node], place: Places | None = None) -> dict[Node, Mark]:
+def marks_of(
+    nodes: Sequence[Node], place: Places | None = None, own: Sequence[Mark] | None = None
+) -> dict[Node, Mark]:
     """Return marks for the operations in loops of the user's own, which have no step.
 
     Steps are numbered from 0. A loop has the name of the function that it stands in; of two loops
@@ -66,11 +69,14 @@ def marks_of(nodes: Sequence[Node], place: Places | None = None) -> dict[Node, M
         A tape, in the order in which it was made.
     place : Places, optional
         Where operations stand in the source, as far as it was looked up before.
+    own : sequence of Mark, optional
+        The marks that the nodes have, if they were collected before.
     """
     place = place or Places()
+    own = own or own_marks(nodes)
     found: dict[Node, Mark] = {}
     names: dict[str, int] = {}
-    for part in _parts(nodes):
+    for part in _parts(nodes, own):
         for loop, first in _Operations(part, place).numbered():
             name = _function(part[loop.begin : loop.begin + loop.period])
             names[name] = names.get(name, 0) + 1
@@ -120,17 +126,12 @@ def _derived(nodes: Sequence[Node], found: Mapping[Node, Mark]) -> dict[Node, Ma
     return made
 
 
-def _parts(nodes: Sequence[Node]) -> Iterator[list[Node]]:
+def _parts(nodes: Sequence[Node], marks: Sequence[Mark]) -> Iterator[list[Node]]:
     """Yield the operations without a step that follow each other, where they are enough."""
     free: list[int] = []
-    stepped: Any = None  # the step that was met last: most nodes of a long tape are in one
-    for k, (_, _, mark) in enumerate(map(attrgetter("origin"), nodes)):
-        if mark is stepped:
-            continue
-        if mark.step is not None:
-            stepped = mark
-        elif _is_free(nodes[k]):
-            free.append(k)
+    for begin, end in runs_of(marks):
+        if marks[begin].step is None:
+            free += [k for k in range(begin, end) if _is_free(nodes[k])]
     part: list[Node] = []
     last = -1
     for k in free:
@@ -142,6 +143,19 @@ def _parts(nodes: Sequence[Node]) -> Iterator[list[Node]]:
         last = k
     if len(part) >= FEWEST:
         yield part
+
+
+def own_marks(nodes: Sequence[Node]) -> list[Mark]:
+    """Return the mark with which each node was recorded."""
+    return [n.origin[2] for n in nodes]
+
+
+def runs_of(marks: Sequence[Mark]) -> Iterator[tuple[int, int]]:
+    """Return from where to where the same mark stands; a long tape has few for its length."""
+    if not marks:
+        return iter(())
+    changed = np.fromiter(map(is_not, itertools.islice(marks, 1, None), marks), bool)
+    return itertools.pairwise([0, *(np.flatnonzero(changed) + 1).tolist(), len(marks)])
 
 
 def _is_free(n: Node) -> bool:
