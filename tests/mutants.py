@@ -50,6 +50,7 @@ SWAPPING = (ast.Sub, ast.Div, ast.MatMult, ast.Pow, ast.FloorDiv, ast.Mod)
 LIKE = "only shape, dtype or number of axes is read, and they are the same"
 SQUARE = "the matrix is square"
 REFUSES = "it says only what is refused, and rules of a triangle are not asked for that"
+DETERMINED = "what is near has been refused by `determined`, so that 0 is divided"
 FEW = "it is how many roundings are allowed; elsewhere the change is noticed"
 EQUIVALENT: dict[tuple[str, str], str] = {
     ("sign, x", "zeros_like(g) -> -zeros_like(g)"): "minus zero",
@@ -111,7 +112,6 @@ EQUIVALENT: dict[tuple[str, str], str] = {
         for part, one in (("rule", "g"), ("tangent", "t"))
         for other in ("out", "x")
     },
-    ("cummin, tangent", "t -> out"): LIKE,
     (
         "_shares",
         "where(begins, 0.0, *",
@@ -132,10 +132,9 @@ EQUIVALENT: dict[tuple[str, str], str] = {
     **{("_logcumsumexp_tangent", f"t -> {other}"): LIKE for other in ("term", "share")},
     ("_sort_rule", "g -> x"): LIKE,
     ("_sort_tangent", "t -> x"): LIKE,
-    ("_cummax_rule", "g -> out"): LIKE,
-    ("cummax, tangent", "t -> out"): LIKE,
+    ("_running_extreme_rule", "g -> out"): LIKE,
+    ("_running_extreme_tangent", "t -> out"): LIKE,
     ("_of", "axis -> x"): "without an axis, all are named one by one",
-    ("_pairs", "given -> pad_width"): "NumPy makes the same array of it",
     ("_norm_slope", "1.0 -> 2.0"): "the numerator is 0",
     ("hypot, a", "1.0 -> 2.0"): "the numerator is 0",
     ("hypot, b", "1.0 -> 2.0"): "the numerator is 0",
@@ -157,6 +156,8 @@ EQUIVALENT: dict[tuple[str, str], str] = {
     ("_eigh_rule", "turns -> *"): "a unit matrix is made like it: only its size is read",
     ("_eigh_rule", "w -> *"): "its last size is read, which all have",
     ("_eigh_tangent", "w -> *"): "its last size is read, which all have",
+    ("_eigh_rule", "least -> upper"): DETERMINED,
+    ("_eigh_tangent", "least -> upper"): DETERMINED,
     ("_eigh_rule", "1 -> 2"): SQUARE,
     ("_eigh_tangent", "1 -> 2"): SQUARE,
     ("_svd_rule", "1 -> 2"): SQUARE,
@@ -168,10 +169,12 @@ EQUIVALENT: dict[tuple[str, str], str] = {
     ("_diagonal", "1 -> 2"): SQUARE,
     ("_cofactor_rule", "1 -> 2"): SQUARE,
     ("_cofactor_rule", "x -> g"): LIKE,
+    ("_cofactor_rule", "g -> x"): "it is given back only where both are empty",
     ("_cofactor_rule", "u @ turned(v) -> turned(v) @ u"): "the determinants are the same",
     ("_cofactor_rule", "prod(*) * ~here -> prod(*)"): "the diagonal of both terms cancels",
     ("_triangular_rule", "independent -> lower"): REFUSES,
     ("_triangular_tangent", "independent -> lower"): REFUSES,
+    ("_least", "1 -> 2"): "of what stands there the last size is 1",
     ("_least", "np.zeros((), values.dtype) -> *"): "of nothing, nothing is near",
     ("_least", "ROUNDINGS * rows -> *"): FEW,
     ("_least", "ROUNDINGS * rows * * -> *"): FEW,
@@ -181,6 +184,13 @@ EQUIVALENT: dict[tuple[str, str], str] = {
     ("_svd_rule", "n -> m"): FEW,
     ("_svd_tangent", "m -> n"): FEW,
     ("_svd_tangent", "n -> m"): FEW,
+    ("_neighbours", "0 -> 1"): "what is put behind the last one is cut off",
+    ("_step_back", "0 -> 1"): "a fourth neighbour is not read",
+    **{
+        ("_shares_of_ways", change): "a place to which no way leads has the probability 0"
+        for change in ("0 -> 1", "where(none, 0, *) -> where(0, none, *")
+    },
+    ("_shares_of_ways", "True -> False"): "broadcasting puts the axis back",
     ("part, x", "1 -> 2"): "every negative size means: what is left over",
     ("take_along_axis, x", "like_x -> g"): LIKE,
     ("_pad_rule", "like_x -> g"): LIKE,

@@ -16,6 +16,7 @@ import pytest
 from numpy import inf, nan
 
 import tinygrad_rnn as tg
+from tinygrad_rnn.core.primitive import REGISTRY
 from tinygrad_rnn.ops import activations, penalties
 
 FLOATS = [np.dtype(np.float32), np.dtype(np.float64)]
@@ -176,11 +177,8 @@ def test_large_arrays_follow_the_same_conventions() -> None:
     """The kernels that serve large arrays choose the same values and the same side at kinks."""
     for row in CONVENTIONS:
         name, label, function, inputs, value, gradients = row
-        if (
-            np.ndim(inputs[0]) != 1
-            or np.ndim(value) != 1
-            or name in ("softmax", "log_softmax", "cummax", "cumprod", "norm", "max", "min")
-        ):
+        pointwise = name in REGISTRY and REGISTRY[name].elementwise
+        if np.ndim(inputs[0]) != 1 or np.ndim(value) != 1 or not pointwise:
             continue
         for dtype in FLOATS:
             times = 10_000 // len(inputs[0])
@@ -234,9 +232,22 @@ REFUSED: list[tuple[str, str, Callable[[Any], Any], Any]] = [
     ("svd", "of no special direction", lambda x: (L.svd(x)[0] * TURN).sum(), 1e9 * turned(2.0, 2.0, 1.0)),
     ("qr", "dependent columns", lambda x: (L.qr(x)[1] * TWINS).sum(), np.ones((3, 3))),
 ]  # fmt: skip
+# vectors that turn in no direction in which values are far apart, and have no derivative all the same
+NEARLY_TWINS = 1e9 * np.diag([1.0, 2.0, 2.0 + 4.5e-16, 3.0])
+WIDE = np.eye(2, 3)
+REFUSED_ALONE: list[tuple[str, Callable[[Any], Any], Any, Any]] = [
+    ("eigh", lambda x: L.eigh(x)[1][1, 1] ** 2, NEARLY_TWINS, np.eye(4)),
+    ("svd", lambda x: L.svd(x)[0][1, 1] ** 2, NEARLY_TWINS[::-1, ::-1], np.eye(4)),
+    ("svd", lambda x: L.svd(x)[2][1, 1] ** 2, NEARLY_TWINS[::-1, ::-1], np.eye(4)),
+    ("svd", lambda x: L.svd(x, full_matrices=False)[2][0, 2], WIDE, np.eye(2, 3, 2)),
+    ("svd", lambda x: L.svd(x, full_matrices=False)[0][2, 0], WIDE.T, np.eye(2, 3, 2).T),
+]
 REFUSED_AGAIN: list[tuple[str, Callable[[Any], Any], Any]] = [
     ("eigvalsh", lambda x: (L.eigvalsh(x) ** 3).sum(), TWINS),
+    ("eigvalsh", lambda x: (L.eigvalsh(x) ** 3).sum(), 1e9 * turned(1.0, 2.0, 2.0)),
+    ("eigh", lambda x: (L.eigh(x)[0] ** 3).sum(), 1e9 * turned(1.0, 2.0, 2.0)),
     ("svdvals", lambda x: L.svdvals(x).sum(), np.eye(2)),
+    ("svdvals", lambda x: L.svdvals(x).sum(), 1e9 * turned(2.0, 2.0, 1.0)),
 ]
 # values that lie apart, though near, or are small
 APART: list[tuple[str, Callable[[Any], Any], Any]] = [
@@ -250,19 +261,28 @@ APART: list[tuple[str, Callable[[Any], Any], Any]] = [
 ]
 
 
+def refuses(label: str, derivative: Callable[..., Any], *given: Any) -> None:
+    """Fail, by an AssertionError, unless there is said to be no such derivative."""
+    with pytest.raises(tg.NotDifferentiableError, match=r"not determined|dependent"):
+        derivative(*given)
+        raise AssertionError(f"{label}: not refused")
+
+
 def check_refusals(name: str) -> None:
     """Derivatives that do not exist are refused in both modes, and those that do are not."""
     for entry, label, function, x in REFUSED:
         if name in (entry, "determined", "over_gaps", "solve_triangular"):
-            for derivative in (tg.grad(function), lambda x, f=function: tg.jvp(f, (x,), (np.cos(np.arange(x.size)).reshape(x.shape),))):  # fmt: skip
-                with pytest.raises(tg.NotDifferentiableError, match=r"not determined|dependent"):
-                    derivative(x)
-                    raise AssertionError(f"{entry}, {label}: not refused")
+            direction = np.cos(np.arange(x.size)).reshape(x.shape)
+            refuses(f"{entry}, {label}", tg.grad(function), x)
+            refuses(f"{entry}, {label}", tg.jvp, function, (x,), (direction,))
+    for entry, function, x, direction in REFUSED_ALONE:
+        if name in (entry, "determined", "over_gaps"):
+            refuses(f"{entry}, alone", tg.grad(function), x)
+            refuses(f"{entry}, alone", tg.jvp, function, (x,), (direction,))
     for entry, function, x in REFUSED_AGAIN:
         if name in (entry, "eigh", "svd"):
             tg.grad(function)(x)
-            with pytest.raises(tg.NotDifferentiableError, match="not determined"):
-                tg.hessian(function)(x)
+            refuses(f"{entry}, twice", tg.hessian(function), x)
     for entry, function, x in APART:
         if name in (entry, "over_gaps", "determined"):
             assert np.isfinite(tg.grad(function)(x).numpy()).all()

@@ -18,6 +18,7 @@ from ..ops.along import log_softmax, softmax
 from ..ops.checks import flag, shown
 from ..ops.define import primitive, same_shape
 from ..ops.elementwise import logical_and, logical_or, maximum, stop_gradient, where
+from ..ops.facts import COSTLY
 from ..ops.reductions import logsumexp, max
 from ..ops.shaping import broadcast_to, concatenate, stack
 from ..ops.shifting import pad
@@ -196,7 +197,7 @@ def _neighbours(x: Any, fill: float) -> Any:
     return stack([older[:, :, 2 - k : 2 - k + places] for k in range(3)], axis=0)
 
 
-def _shares(reached: Any, skips: Any) -> Any:
+def _shares_of_ways(reached: Any, skips: Any) -> Any:
     """Return with what share each place is reached from each of its neighbours."""
     ways = _neighbours(reached, -INF)
     ways = where(np.arange(3).reshape((3, 1, 1, 1)) < 2, ways, where(skips, ways, -INF))
@@ -205,16 +206,32 @@ def _shares(reached: Any, skips: Any) -> Any:
 
 
 def _alignments_tangent(t: Any, out: Any, emitted: Any, skips: Any) -> Any:
-    return apply(_carried.primitive, (t[0], _shares(out, skips)), {"back": False})
+    return apply(_carried.primitive, (t[0], _shares_of_ways(out, skips)), {"back": False})
+
+
+_SKIPS = np.array([[False, False, False, True, False], [False, False, False, False, False]])
 
 
 @primitive(
-    lambda g, out, skips: apply(_carried.primitive, (g, _shares(out, skips)), {"back": True}),
+    lambda g, out, skips: apply(
+        _carried.primitive, (g, _shares_of_ways(out, skips)), {"back": True}
+    ),
     None,
     shape=same_shape,
     tangent=_alignments_tangent,
+    floating=True,
     promotes=slice(0, 1),
-    name="ctc.alignments",
+    examples=[
+        ([(4, 2, 5), _SKIPS], {}),
+        ([(5, 1, 7), np.array([[False, False, False, True, False, True, False]])], {}),
+        ([(3, 2, 1), _SKIPS[:, :1]], {}),
+        ([(1, 2, 3), _SKIPS[:, :3]], {}),
+        ([(0, 2, 3), _SKIPS[:, :3]], {}),
+        ([(2, 0, 3), _SKIPS[:0, :3]], {}),
+    ],
+    cost=COSTLY,
+    library="NumPy",
+    name="ctc_alignments",
     rule_in_words="The gradient goes back along the alignments, to each place by its share.",
 )
 def _alignments(emitted: Any, skips: Any) -> Any:
@@ -266,8 +283,8 @@ def _carried_tangent(t: Any, out: Any, x: Any, shares: Any, back: bool) -> Any:
 
 def _step_back(shares: Any, x: Any) -> Any:
     """Return what one step back brings to each place, from those of the next step."""
-    time, _, places = x.shape
-    moved = pad(shares * x, ((0, 0), (0, 1), (0, 0), (0, 2)), 0.0)[:, 1 : time + 1]
+    places = x.shape[2]
+    moved = pad(shares * x, ((0, 0), (0, 1), (0, 0), (0, 2)), 0.0)[:, 1:]
     return moved[0, :, :, :places] + moved[1, :, :, 1 : 1 + places] + moved[2, :, :, 2:]
 
 
@@ -276,10 +293,18 @@ def _step_back(shares: Any, x: Any) -> Any:
     joint=True,
     shape=same_shape,
     tangent=_carried_tangent,
-    name="ctc.carried",
+    floating=True,
+    examples=[
+        ([(time, batch, places), (3, time, batch, places)], {"back": back})
+        for time, batch, places in [(4, 2, 5), (3, 1, 2), (2, 2, 1), (1, 2, 3), (0, 1, 3)]
+        for back in (False, True)
+    ],
+    cost=COSTLY,
+    library="NumPy",
+    name="ctc_carried",
     rule_in_words="The scan in the other direction, and products with what it carries.",
 )
-def _carried(x: Any, shares: Any, *, back: bool) -> Any:
+def _carried(x: Any, shares: Any, *, back: bool = False) -> Any:
     """Return x with what is carried to each place from its neighbours, step by step.
 
     ``y[t, s] = x[t, s] + sum of shares[k, t, s] * y[t - 1, s - k] over k``, from the first step on;

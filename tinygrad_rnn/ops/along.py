@@ -143,20 +143,20 @@ def _holders(out: Any, axis: int) -> Any:
     return cummax(where(begins, np.arange(n).reshape(places), 0), axis)
 
 
-def _extreme_rule(g: Any, out: Any, axis: int) -> Any:
+def _running_extreme_rule(g: Any, out: Any, axis: int) -> Any:
     if not g.ndim:
         return g
     return add_along_axis(np.zeros(g.shape, g.dtype), _holders(out, axis), g, axis)
 
 
-def _extreme_tangent(t: Any, out: Any, x: Any, *, axis: int) -> Any:
+def _running_extreme_tangent(t: Any, out: Any, x: Any, *, axis: int) -> Any:
     return take_along_axis(t, _holders(out, axis), axis) if t.ndim else t
 
 
 @primitive(
-    _extreme_rule,
+    _running_extreme_rule,
     shape=_one_axis,
-    tangent=_extreme_tangent,
+    tangent=_running_extreme_tangent,
     examples=[*ALONG, ([()], {"axis": 0})],
     scan=LARGEST,
     rule_in_words="Each maximum gives its gradient to the element that it is, the first of equal ones.",
@@ -171,9 +171,9 @@ def cummax(x: Any, *, axis: int = -1) -> Any:
 
 
 @primitive(
-    _extreme_rule,
+    _running_extreme_rule,
     shape=_one_axis,
-    tangent=_extreme_tangent,
+    tangent=_running_extreme_tangent,
     examples=[*ALONG, ([()], {"axis": 0})],
     scan=SMALLEST,
     rule_in_words="Each minimum gives its gradient to the element that it is, the first of equal ones.",

@@ -53,7 +53,7 @@ def _gaps_tangent(t: Any, out: Any, k: Any, gap: Any, least: Any) -> Any:
     broadcasts=True,
     examples=[
         ([(2, 3, 3), np.array([[9.0, 2.0, -3.0], [-2.0, 9.0, 1.7], [3.0, -1.7, 9.0]]), np.array(1)], {}),
-        ([(2, 3), np.array([[1.5], [0.4]]), np.array([0, 0, 0])], {}),
+        ([(2, 3), np.array([[0.06], [-0.05]]), np.array([0, 0, 0])], {}),
         ([(0, 2), (1, 2), np.array(0)], {}),
     ],
     cost=COSTLY,
@@ -169,9 +169,11 @@ _NEARLY_DIAGONAL = np.diag([1.0, 2.5, -1.2]) + 0.2 * np.arange(9).reshape(3, 3) 
 _DISTINCT = [
     ([_NEARLY_DIAGONAL], {}),
     ([_NEARLY_DIAGONAL], {"upper": True}),
-    ([np.stack([np.diag([1.0, 3.0]), np.diag([2.0, -1.0])]) + 0.3], {}),
+    ([0.1 * np.stack([np.diag([1.0, 3.0]), np.diag([2.0, -1.0])]) + 0.03], {}),
+    ([np.stack([np.diag([1.0, 3.0]), np.diag([2.0, -1.0]), np.diag([0.0, 1.0])])[None] + 0.3], {}),
     ([np.full((1, 1), 2.0)], {}),
     ([(0, 2, 2)], {}),
+    ([(0, 0)], {}),
 ]
 
 
@@ -315,8 +317,9 @@ def _svd_shape(x: Any) -> Spec:
 
 _OF_ALL_SHAPES: list[Any] = [
     ([_NEARLY_DIAGONAL], {}),
-    ([np.array([[1.0, 0.3], [-0.4, 2.5], [0.2, 0.6]])], {}),
+    ([0.2 * np.array([[1.0, 0.3], [-0.4, 2.5], [0.2, 0.6]])], {}),
     ([np.array([[[1.0, 0.3, 0.2], [-0.4, 2.5, 0.1]], [[2.0, 0.3, -0.2], [0.4, 0.5, 0.1]]])], {}),
+    ([0.2 * np.array([[1.0, 0.3, 0.2], [-0.4, 2.5, 0.1]])], {}),
     ([np.full((1, 1), 2.0)], {}),
     ([(0, 2, 3)], {}),
 ]
