@@ -449,9 +449,12 @@ def names_in(node: ast.Lambda | ast.FunctionDef) -> list[str]:
     return list(dict.fromkeys(names))
 
 
-def mutants(all_targets: list[Target]) -> list[Mutant]:
+def mutants(all_targets: list[Target], chosen: set[str]) -> list[Mutant]:
+    """All changes of the chosen functions, by label or by what uses them; of all if none is named."""
     found = []
     for k, target in enumerate(all_targets):
+        if chosen and not chosen & {*target.users, target.label}:
+            continue
         original = ast.unparse(target.node)
         names, seen = names_in(target.node), {original}
 
@@ -591,11 +594,7 @@ def main(chosen: list[str]) -> int:
     global STATE
     started = time.perf_counter()
     all_targets = targets()
-    found = [
-        m
-        for m in mutants(all_targets)
-        if not chosen or set(chosen) & {*all_targets[m.target].users, all_targets[m.target].label}
-    ]
+    found = mutants(all_targets, set(chosen))
     STATE = (all_targets, found)
     prepare()
     for name in sorted({user for m in found for user in all_targets[m.target].users}):

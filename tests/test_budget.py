@@ -61,7 +61,7 @@ def followed(stretch: Stretch, state: int, step: int) -> tuple[int, int]:
     return again, most
 
 
-@pytest.mark.parametrize("T", [1, 2, 3, 7, 20, 41, 100])
+@pytest.mark.parametrize("T", [1, 2, 3, 7, 20, 41, pytest.param(100, marks=pytest.mark.full)])
 @pytest.mark.parametrize(("state", "step"), [(1, 1), (2, 7), (9, 4), (1, 30), (0, 3)])
 def test_the_schedule_is_the_best_one(T: int, state: int, step: int) -> None:
     for share in (1.0, 0.6, 0.3, 0.12, 0.05):
@@ -76,7 +76,14 @@ def test_the_schedule_is_the_best_one(T: int, state: int, step: int) -> None:
         assert again == expected and most <= budget
 
 
-@pytest.mark.parametrize(("T", "budget"), [(500, 60), (500, 150), (300, 40), (400, 900)])
+@pytest.mark.parametrize(
+    ("T", "budget"),
+    [
+        (500, 60),
+        (300, 40),
+        *[pytest.param(*g, marks=pytest.mark.full) for g in ((500, 150), (400, 900))],
+    ],
+)
 def test_the_schedule_of_a_long_sequence_is_the_best_one(T: int, budget: int) -> None:
     found = schedule(T, 10, 4, budget)
     assert found.again == fewest(T, 10, 4, budget)

@@ -237,7 +237,7 @@ def test_the_text_of_a_module_is_the_same_in_each_recording_and_process() -> Non
 
     So it may not depend on where objects lie in memory, or on the hashes of strings.
     """
-    here = texts(3)
+    here = texts(2)
     assert not [name for name, several in here.items() if len(several) > 1]
     command = (
         "import json; from tests.test_compile_work import digests; print(json.dumps(digests()))"
