@@ -10,10 +10,11 @@ from ..core.errors import ShapeError
 from ..core.tape import Where, caller
 from ..core.tensor import Tensor
 from . import elementwise
-from .define import operand
+from .define import numpys, operand
 from .elementwise import logical_or, where
 
 
+@numpys()
 def clip(x: Any, low: Any = None, high: Any = None, *, min: Any = None, max: Any = None) -> Any:
     """Bring x into [low, high].
 

@@ -122,7 +122,15 @@ def _dtype_like(x: Any, dtype: Any) -> Any:
 
 
 def ones_like(x: Any, *, dtype: Any = None, requires_grad: bool = False) -> Tensor:
-    """Return ones of the shape of x, and of its dtype if no other is given."""
+    """Return ones of the shape of x, and of its dtype if no other is given.
+
+    Parameters
+    ----------
+    x : Tensor, array or number
+    dtype : dtype, optional
+    requires_grad : bool
+        Whether `backward` is to fill `.grad`.
+    """
     x = operand(x, "ones_like")
     return _made(np.ones(x.shape, _dtype_like(x, dtype)), requires_grad, "ones_like")
 
@@ -146,7 +154,15 @@ def full_like(x: Any, fill_value: Any, *, dtype: Any = None, requires_grad: bool
 
 
 def empty_like(x: Any, *, dtype: Any = None, requires_grad: bool = False) -> Tensor:
-    """Return a tensor as `empty` does, of the shape of x, and its dtype if no other is given."""
+    """Return a tensor as `empty` does, of the shape of x, and its dtype if no other is given.
+
+    Parameters
+    ----------
+    x : Tensor, array or number
+    dtype : dtype, optional
+    requires_grad : bool
+        Whether `backward` is to fill `.grad`.
+    """
     x = operand(x, "empty_like")
     return _made(_unset(x.shape, _dtype_like(x, dtype)), requires_grad, "empty_like")
 

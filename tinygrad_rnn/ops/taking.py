@@ -15,7 +15,7 @@ from ..core.record import apply, describe
 from ..core.tape import Where, caller
 from ..core.tensor import Tensor, check_dtype, tensor
 from .checks import OutOfRangeError, shown, size
-from .define import axis_of, broadcast, operand, primitive
+from .define import axis_of, broadcast, further, operand, primitive
 from .elementwise import where
 from .facts import AtIndices, OneHot
 from .shaping import broadcast_to
@@ -106,7 +106,7 @@ def _take(x: Any, indices: Any, *, axis: int = 0) -> Any:
         raise OutOfRangeError(str(error)) from None
 
 
-def take(x: Any, indices: Any, axis: int = 0) -> Any:
+def take(x: Any, indices: Any, axis: int = 0, **others: Any) -> Any:
     """Return x at integer indices along an axis; negative ones count from its end.
 
     The gradients of elements that are taken twice add up.
@@ -118,7 +118,11 @@ def take(x: Any, indices: Any, axis: int = 0) -> Any:
         Of any shape, which takes the place of the axis in the result; from -n to n - 1, n its size.
     axis : int
         Along which axis.
+    **others
+        NumPy's `mode` for indices beyond the axis: "raise" an error, or "wrap" or "clip" them.
     """
+    if others:
+        return further(take, "take", (x, indices), {"axis": axis}, others)
     return apply(_take.primitive, (operand(x, "take"), _places("take", x, indices)), {"axis": axis})
 
 
