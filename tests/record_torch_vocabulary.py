@@ -302,7 +302,30 @@ def rules(arrays: dict[str, Any]) -> None:
             arrays[f"rules/{name}/{i}"] = torch.stack(found[i])
 
 
-SECTIONS = (of_numbers, of_probabilities, of_classes, of_sequences, functions, layers, rules)
+def scattered(arrays: dict[str, Any]) -> None:
+    """Values at indices, some of them equal to each other and to what was there."""
+    for reduce in ("sum", "mean", "prod", "amax", "amin"):
+        for own in (True, False):
+            x = torch.tensor([[1.0, 2, 3], [4, 0.5, -1]], dtype=torch.float64, requires_grad=True)
+            v = torch.tensor([[5.0, 5, 3, 2], [0.5, 7, 7, -3]], dtype=torch.float64)
+            if not own:  # PyTorch counts what was there among equal ones though it is left out
+                v = v + 0.25
+            inputs = {"x": x, "values": v.requires_grad_()}
+            places = torch.tensor([[0, 0, 2, 2], [1, 1, 1, 0]])
+            out = x.scatter_reduce(1, places, v, reduce, include_self=own)
+            keep(arrays, f"scatter_reduce/{reduce}/{own}", out, inputs)
+
+
+SECTIONS = (
+    of_numbers,
+    of_probabilities,
+    of_classes,
+    of_sequences,
+    functions,
+    layers,
+    rules,
+    scattered,
+)
 
 if __name__ == "__main__":
     found: dict[str, Any] = {}

@@ -108,3 +108,78 @@ def test_others() -> None:
 def test_what_does_not_fit_is_refused(call: Callable[[], Any], words: str) -> None:
     with pytest.raises(tg.ShapeError, match=words):
         call()
+
+
+ALONG: list[tuple[Any, Any, int]] = [
+    (np.arange(6.0).reshape(2, 3), [[2]], 1),
+    (np.arange(6.0).reshape(2, 3), [[1], [0], [1]], 0),
+    (np.arange(3.0).reshape(1, 3), [[0, 2], [1, 1], [-1, 0]], 1),
+    (np.arange(12.0).reshape(2, 1, 6), [[[0, 5], [1, 1], [2, 2]]], 2),
+    (np.arange(12.0).reshape(6, 2, 1).T, [[[3]]], -1),
+    (np.zeros((0, 3)), [[1, 1]], 1),
+]
+
+
+@pytest.mark.parametrize("x, indices, axis", ALONG)
+def test_rows_and_their_indices_broadcast(x: Any, indices: Any, axis: int) -> None:
+    indices = np.array(indices)
+    expected = np.take_along_axis(x, indices, axis)
+    np.testing.assert_array_equal(tg.take_along_axis(tg.tensor(x), indices, axis).numpy(), expected)
+    tg.gradcheck(lambda t: tg.take_along_axis(t, indices, axis) ** 2, x, order=2)
+    fast = tg.jit(lambda t: tg.take_along_axis(t, indices, axis).sum())
+    t, u = (tg.tensor(x, requires_grad=True) for _ in range(2))
+    fast(t).backward()
+    tg.take_along_axis(u, indices, axis).sum().backward()
+    np.testing.assert_array_equal(t.grad.numpy(), u.grad.numpy())
+
+
+def test_rows_and_indices_that_do_not_broadcast() -> None:
+    with pytest.raises(
+        tg.ShapeError,
+        match=r"take_along_axis\(.*expected indices of shape \(2, 3\) except on axis 1",
+    ):
+        tg.take_along_axis(tg.ones(2, 3), np.zeros((3, 1), int), 1)
+
+
+def test_bounds_that_do_not_broadcast_are_named() -> None:
+    for low, high, text in [
+        (tg.ones(2), None, r"low of shape \(2,\)"),
+        (None, np.ones((2, 2)), r"high of shape \(2, 2\)"),
+    ]:
+        with pytest.raises(
+            tg.ShapeError, match=f"clip: {text} does not broadcast with x of shape \\(3,\\)"
+        ):
+            tg.clip(tg.ones(3), low, high)
+    assert tg.clip(tg.ones(3), tg.zeros(2, 1), None).shape == (2, 3)
+
+
+@pytest.mark.parametrize("mask", [np.array([True, False]), np.array(True), True])
+def test_numbers_that_are_chosen_are_those_of_the_dtype_that_they_meet(mask: Any) -> None:
+    """Whether the mask is an array or a tensor, and whether it is compiled."""
+    for dtype in (np.float32, np.float64):
+        x = tg.tensor([1.0, 1.0], dtype=dtype)
+        expected = np.where(mask, 0.1, 0.3).astype(dtype) * np.ones(2, dtype)
+        for choose in (
+            lambda t, m: tg.where(m, 0.1, 0.3) * t,
+            lambda t, m: t * tg.where(m, 0.1, 0.3),
+        ):
+            for given in (mask, tg.tensor(mask)):
+                for function in (choose, tg.jit(choose)):
+                    found = function(x, given)
+                    assert found.dtype == dtype
+                    np.testing.assert_array_equal(found.numpy(), expected)
+
+
+def test_a_scalar_function_that_reads_a_size_is_refused() -> None:
+    def mean(x: Any) -> Any:
+        return x / x.size
+
+    def by_rank(x: Any) -> Any:
+        return x * 2.0 if x.ndim else x
+
+    for function in (mean, by_rank):
+        with pytest.raises(tg.RuleError, match="reads the shape or the size of its arguments"):
+            tg.elementwise(function)(tg.ones(4))
+    np.testing.assert_array_equal(
+        tg.elementwise(lambda x, n: x / n)(tg.ones(4), 4.0).numpy(), np.full(4, 0.25)
+    )

@@ -219,7 +219,7 @@ def test_slogdet_of_a_singular_matrix() -> None:
     x = np.diag([1.0, 0.0])
     sign, logarithm = L.slogdet(tg.tensor(x))
     assert sign.item() == 0.0 and logarithm.item() == -np.inf
-    with pytest.raises(tg.RuleError, match="Singular matrix"):
+    with pytest.raises(ValueError, match=r"rule of slogdet.*inv.*is singular.*Ways out"):
         tg.grad(lambda x: L.slogdet(x)[1])(x)
     assert not tg.grad(lambda x: L.slogdet(x)[0])(np.eye(2)).numpy().any()
 
@@ -249,8 +249,8 @@ def test_norms() -> None:
     ("call", "kind", "words"),
     [
         (lambda: L.inv(np.ones((2, 3))), tg.ShapeError, r"square matrices.*found \(2, 3\)"),
-        (lambda: L.inv(np.ones((2, 2))), ValueError, "Singular matrix"),
-        (lambda: L.solve(np.ones((2, 2)), np.ones(2)), ValueError, "Singular matrix"),
+        (lambda: L.inv(np.ones((2, 2))), ValueError, r"is singular \(of rank 1, where 2 is expected\)"),
+        (lambda: L.solve(np.ones((2, 2)), np.ones(2)), ValueError, r"is singular \(of rank 1, where 2 is expected\)"),
         (lambda: L.solve(np.eye(2), np.ones((3, 1))), tg.ShapeError, r"right side of shape \(\.\.\., 2, k\)"),
         (lambda: L.solve(np.ones((3, 2, 2)), np.ones((4, 2, 1))), tg.ShapeError, "do not broadcast"),
         (lambda: L.cholesky(-np.eye(2)), ValueError, "not positive definite"),

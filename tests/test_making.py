@@ -78,6 +78,34 @@ def test_gradients_come_back_where_they_are_asked_for() -> None:
         tg.zeros(2, dtype=int, requires_grad=True)
 
 
+@pytest.mark.parametrize("make", [
+    lambda **s: tg.zeros(2, **s), lambda **s: tg.ones(2, **s), lambda **s: tg.empty(2, **s), lambda **s: tg.full(2, 1.5, **s), lambda **s: tg.eye(2, **s),
+    lambda **s: tg.arange(2.0, **s), lambda **s: tg.linspace(0, 1, 3, **s), lambda **s: tg.ones_like(LIKE, **s),
+    lambda **s: tg.full_like(LIKE, 2.0, **s), lambda **s: tg.empty_like(LIKE, **s),
+])  # fmt: skip
+def test_every_maker_takes_requires_grad(make: Callable[..., tg.Tensor]) -> None:
+    x = make(requires_grad=True)
+    (2 * x).sum().backward()
+    np.testing.assert_array_equal(x.grad.numpy(), np.full(x.shape, 2.0))
+    assert not make(requires_grad=False).requires_grad
+    with pytest.raises(tg.TinygradError, match="requires_grad must be True or False"):
+        make(requires_grad=1)
+    with pytest.raises(tg.DtypeError):
+        make(requires_grad=True, dtype=np.int64)
+
+
+@pytest.mark.parametrize("make", [
+    lambda d: tg.init.uniform((2,), 1.0, dtype=d), lambda d: tg.init.normal((2,), dtype=d), lambda d: tg.init.xavier_uniform((2, 3), dtype=d),
+    lambda d: tg.init.he_normal((2, 3), dtype=d), lambda d: tg.init.orthogonal((2, 2), dtype=d),
+])  # fmt: skip
+def test_first_values_are_floats(make: Callable[[Any], Any]) -> None:
+    """Of a number from -1 to 1 an integer holds nothing."""
+    assert make(np.float64).any()
+    for dtype in (np.int64, bool):
+        with pytest.raises(tg.DtypeError, match="dtype must be float32 or float64"):
+            make(dtype)
+
+
 def test_no_gradient_is_cut_off_unseen() -> None:
     x = tg.tensor(2.0, requires_grad=True)
     for make in (lambda: tg.full((2,), x), lambda: tg.full_like(np.ones(2), x), lambda: tg.linspace(0, x, 3)):  # fmt: skip

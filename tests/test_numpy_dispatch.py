@@ -395,8 +395,7 @@ def test_out_refuses() -> None:
 
 def test_options_that_cannot_be_recorded_refuse() -> None:
     t = tg.tensor(X, requires_grad=True)
-    for f in (lambda: np.add(t, 1.0, where=X > 0), lambda: np.add(t, 1.0, dtype=np.float32), lambda: np.sum(t, where=X > 0),
-              lambda: np.sum(t, initial=1.0), lambda: np.linalg.pinv(t, hermitian=True), lambda: np.sum(t, dtype=np.float32)):  # fmt: skip
+    for f in (lambda: np.add(t, 1.0, where=X > 0), lambda: np.add(t, 1.0, dtype=np.float32), lambda: np.linalg.pinv(t, hermitian=True)):  # fmt: skip
         with pytest.raises(tg.NotDifferentiableError):
             f()
 
@@ -550,10 +549,7 @@ def test_functions_with_all_their_parameters(
 
 
 @pytest.mark.parametrize("call", [
-    lambda t: np.sum(t, 0, np.float64), lambda t: np.mean(t, dtype=np.float32), lambda t: np.sum(t, out=np.zeros(())), lambda t: np.sum(t, where=MASK),
-    lambda t: np.max(t, initial=0.0), lambda t: np.reshape(t, 6, order="F"), lambda t: np.take(t, 0, 0, None, "wrap"),
-    lambda t: np.linalg.pinv(t, hermitian=True), lambda t: np.fft.rfft(t, out=np.zeros(3)), lambda t: np.concatenate([t, t], dtype=np.float32),
-    lambda t: np.clip(t, 0.0, 1.0, max=0.5), lambda t: np.var(t, ddof=1, correction=0), lambda t: np.einsum("ij->i", t, dtype=np.float32),
+    lambda t: np.linalg.pinv(t, hermitian=True), lambda t: np.fft.rfft(t, out=np.zeros(3)), lambda t: np.clip(t, 0.0, 1.0, max=0.5), lambda t: np.var(t, ddof=1, correction=0), lambda t: np.einsum("ij->i", t, dtype=np.float32),
 ])  # fmt: skip
 def test_what_is_not_taken_says_so(call: Any) -> None:
     with pytest.raises(

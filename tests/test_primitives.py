@@ -42,6 +42,7 @@ from tinygrad_rnn.ops import (  # noqa: F401  (windows: for the registry)
     order,
     penalties,
     reductions,
+    scattering,
     shaping,
     shifting,
     special,

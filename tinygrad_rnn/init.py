@@ -9,8 +9,7 @@ import numpy as np
 
 from .core.errors import ShapeError, TinygradError
 from .core.primitive import Array
-from .core.tensor import check_dtype
-from .ops.checks import array, number, shown, size
+from .ops.checks import array, floating, number, shown, size
 
 
 def generator(rng: Any = None) -> np.random.Generator:
@@ -48,7 +47,9 @@ def uniform(
     """
     bound = number(bound, "uniform: bound", AMOUNT)
     values: Array = (
-        generator(rng).uniform(-bound, bound, _shape(shape, "uniform")).astype(_dtype(dtype))
+        generator(rng)
+        .uniform(-bound, bound, _shape(shape, "uniform"))
+        .astype(_dtype(dtype, "uniform"))
     )
     return values
 
@@ -70,14 +71,14 @@ def normal(
     """
     std = number(std, "normal: std", AMOUNT)
     values: Array = (generator(rng).standard_normal(_shape(shape, "normal")) * std).astype(
-        _dtype(dtype)
+        _dtype(dtype, "normal")
     )
     return values
 
 
 def zeros(shape: tuple[int, ...], *, dtype: Any = np.float32) -> Array:
     """Return an array of zeros."""
-    return np.zeros(_shape(shape, "zeros"), _dtype(dtype))
+    return np.zeros(_shape(shape, "zeros"), _dtype(dtype, "zeros"))
 
 
 def xavier_uniform(
@@ -214,7 +215,9 @@ def identity(shape: tuple[int, int], scale: float = 1.0, *, dtype: Any = np.floa
         float32 or float64.
     """
     rows, columns = _two(shape, "identity")
-    values: Array = number(scale, "identity: scale") * np.eye(rows, columns, dtype=_dtype(dtype))
+    values: Array = number(scale, "identity: scale") * np.eye(
+        rows, columns, dtype=_dtype(dtype, "identity")
+    )
     return values
 
 
@@ -240,7 +243,7 @@ def orthogonal(
     q, r = np.linalg.qr(generator(rng).standard_normal((max(rows, cols), min(rows, cols))))
     q = q * np.where(np.diagonal(r) < 0, -1.0, 1.0)  # makes the distribution uniform
     values: Array = (number(gain, "orthogonal: gain") * (q if rows >= cols else q.T)).astype(
-        _dtype(dtype)
+        _dtype(dtype, "orthogonal")
     )
     return values
 
@@ -340,8 +343,9 @@ def chrono(
 AMOUNT = "[0, inf)"
 
 
-def _dtype(dtype: Any) -> Any:
-    return check_dtype("" if dtype is None else dtype)
+def _dtype(dtype: Any, name: str) -> Any:
+    """Return a floating dtype: of random numbers others would hold only what is left of them."""
+    return floating(dtype, f"{name}: dtype")
 
 
 def _shape(shape: Any, name: str) -> tuple[int, ...]:

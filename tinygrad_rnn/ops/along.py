@@ -11,7 +11,7 @@ import numpy as np
 
 from ..core.errors import ShapeError
 from ..core.primitive import Spec
-from .define import axes_of, operand, primitive
+from .define import axes_of, numpys, operand, primitive
 from .elementwise import exp, log, logaddexp, logical_and, where
 from .facts import LARGEST, SMALLEST, SUM
 from .reductions import max, plain_zero, sum
@@ -107,6 +107,7 @@ def _reverse(ndim: int, axis: int) -> tuple[slice, ...]:
     return tuple([slice(None, None, -1) if i == axis % ndim else slice(None) for i in range(ndim)])
 
 
+@numpys()
 def cumprod(x: Any, axis: int = -1) -> Any:
     """Return the running product along an axis (the last by default).
 

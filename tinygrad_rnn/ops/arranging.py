@@ -14,7 +14,7 @@ import numpy as np
 from ..core.errors import ShapeError
 from ..core.tensor import Tensor
 from .checks import of_kind, shown, size
-from .define import axes_of, axis_of, operand
+from .define import axes_of, axis_of, numpys, operand
 from .elementwise import not_equal, positive, subtract
 from .shaping import (
     broadcast_to,
@@ -163,11 +163,13 @@ def atleast_3d(x: Any) -> Any:
     return _at_least(x, 3)
 
 
+@numpys()
 def vstack(tensors: Sequence[Any]) -> Any:
     """Join tensors as rows: along axis 0, vectors being rows of one each."""
     return concatenate(_each(tensors, "vstack", atleast_2d), 0)
 
 
+@numpys()
 def hstack(tensors: Sequence[Any]) -> Any:
     """Join tensors side by side: along axis 1, vectors along their only axis."""
     found = _each(tensors, "hstack", atleast_1d)
@@ -249,6 +251,7 @@ def rot90(x: Any, k: int = 1, axes: Any = (0, 1)) -> Any:
     return swapaxes(flip(x, b), a, b) if k % 4 == 1 else flip(swapaxes(x, a, b), b)
 
 
+@numpys()
 def diff(x: Any, n: int = 1, axis: int = -1) -> Any:
     """Return the differences of neighbours along an axis; of booleans, whether they differ.
 

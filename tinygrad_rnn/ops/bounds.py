@@ -7,12 +7,14 @@ from typing import Any
 import numpy as np
 
 from ..core.errors import ShapeError
+from ..core.tape import Where, caller
 from ..core.tensor import Tensor
 from . import elementwise
-from .define import operand
+from .define import numpys, operand
 from .elementwise import logical_or, where
 
 
+@numpys()
 def clip(x: Any, low: Any = None, high: Any = None, *, min: Any = None, max: Any = None) -> Any:
     """Bring x into [low, high].
 
@@ -34,9 +36,22 @@ def clip(x: Any, low: Any = None, high: Any = None, *, min: Any = None, max: Any
         return elementwise.clip(x, low, high)
     x = operand(x, "clip")
     if low is not None:
-        low = operand(low, "clip: low")
+        low = _bound(low, x, "low")
         x = where(logical_or(x < low, low != low), low, x)
     if high is not None:
-        high = operand(high, "clip: high")
+        high = _bound(high, x, "high")
         x = where(logical_or(x > high, high != high), high, x)
     return x
+
+
+def _bound(given: Any, x: Any, name: str) -> Any:
+    """Return a bound as a Tensor or an array that broadcasts with x."""
+    bound = operand(given, f"clip: {name}")
+    try:
+        np.broadcast_shapes(tuple(x.shape), tuple(bound.shape))
+    except ValueError:
+        raise ShapeError(
+            f"clip: {name} of shape {tuple(bound.shape)} does not broadcast with x of shape {tuple(x.shape)}; expected sizes that are equal, "
+            f"or 1{Where(*caller()).described()}"
+        ) from None
+    return bound

@@ -15,7 +15,7 @@ from ..core.errors import ShapeError
 from ..core.memory import empty
 from ..core.primitive import Spec
 from ..core.record import apply
-from .define import axes_of, axis_of, broadcast, operand, primitive
+from .define import axes_of, axis_of, broadcast, numpys, operand, primitive
 from .linear import EINSUM, LETTERS, matmul
 from .shaping import expand_dims, reshape, stack, whole_numbers
 
@@ -81,6 +81,7 @@ def _summed(a: Any, b: Any, ours: Sequence[int], theirs: Sequence[int], name: st
     return apply(EINSUM, (a, b), {"subscripts": subscripts})
 
 
+@numpys(2)
 def dot(a: Any, b: Any) -> Any:
     """Multiply as ``np.dot`` does: over the last axis of a, and the last but one of b.
 

@@ -11,7 +11,7 @@ from ..core.primitive import Spec
 from ..core.tape import Where, caller
 from ..core.tensor import Tensor, tensor
 from .checks import array, flag
-from .define import axis_of, operand, primitive
+from .define import axis_of, numpys, operand, primitive
 from .elementwise import isnan, logical_not, where
 from .reductions import EMPTY, SHAPES, _of, _spread, _sum_shape, mean
 from .reductions import sum as total
@@ -46,6 +46,7 @@ def nansum(x: Any, *, axis: Any = None, keepdims: bool = False) -> Any:
     return np.nansum(x, axis=_of(x, axis), keepdims=keepdims)
 
 
+@numpys()
 def nanmean(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
     """Return the mean over axes of what is not nan; it is nan where all are.
 

@@ -111,8 +111,8 @@ def elementwise(function: Callable[..., Any] | None = None, *, domain: Any = (-2
     Raises
     ------
     RuleError
-        On first use, if the function uses an operation that is not elementwise, or an array from
-        outside.
+        On first use, if the function uses an operation that is not elementwise, an array from
+        outside, or the size of its arguments.
     TraceError
         On first use, if it looks at the value of its arguments, draws random numbers, or changes
         what is outside of it.
@@ -187,17 +187,22 @@ class _Versions:
         changes = Changes(self.guards, self.guards.now(), what)
         programs = []
         with changes:
-            for _ in range(2):
-                programs.append(self._program(what))
+            for shape in ((2, 3), (), ()):
+                programs.append(self._program(what, shape))
                 changes.after_run()
-        if str(programs[0]) != str(programs[1]):
+        if str(programs[1]) != str(programs[2]):
             raise RuleError(
                 f"{what} did not do the same in two runs: random numbers, the time, or a count of calls. Make it an argument."
             )
-        return changes.kept().key, programs[1]
+        if _steps(programs[0]) != _steps(programs[2]):
+            raise RuleError(
+                f"{what} reads the shape or the size of its arguments, which are single numbers in it, whatever it is called with. "
+                "Give the size as one more argument, or write an ordinary function of tensors."
+            )
+        return changes.kept().key, programs[2]
 
-    def _program(self, what: str) -> Program:
-        program = trace(self._scalar, *[Spec(()) for _ in range(self.count)])
+    def _program(self, what: str, shape: tuple[int, ...]) -> Program:
+        program = trace(self._scalar, *[Spec(shape) for _ in range(self.count)])
         wrong = [n.op for n in program.nodes if not n.primitive.elementwise]
         if wrong or program.constants or len(program.outputs) != 1:
             fault = (
@@ -212,6 +217,13 @@ class _Versions:
     def _scalar(self, *xs: Any) -> Any:
         y = self.function(*xs)
         return zeros_like(xs[0]) + y if isinstance(y, (int, float)) else y
+
+
+def _steps(program: Program) -> list[Any]:
+    """Return the operations of a program, with their numbers and settings, and without shapes."""
+    return [
+        (n.op, [i for i in n.inputs if not hasattr(i, "shape")], n.params) for n in program.nodes
+    ]
 
 
 def _read_only(values: Sequence[Any]) -> list[Any]:

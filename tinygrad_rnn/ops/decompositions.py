@@ -456,7 +456,10 @@ def _qr_shape(x: Any) -> Spec:
     shape=_qr_shape,
     tangent=_qr_tangent,
     floating=True,
-    examples=[e for e in _OF_ALL_SHAPES if np.ndim(e[0][0]) == 2] + [([(0, 3, 2)], {})],
+    examples=[
+        *(e for e in _OF_ALL_SHAPES if np.ndim(e[0][0]) == 2 and len(e[0][0]) >= len(e[0][0][0])),
+        ([(0, 3, 2)], {}),
+    ],
     cost=COSTLY,
     library="LAPACK",
     name="qr",

@@ -6,8 +6,10 @@ They are given a function of NumPy arrays and its derivative rules.
 from __future__ import annotations
 
 import functools
+import inspect
 from collections.abc import Callable, Sequence
-from typing import Any
+from importlib import import_module
+from typing import Any, TypeVar, cast
 
 import numpy as np
 
@@ -22,6 +24,8 @@ from .checks import OutOfRangeError, array, kinds_of, of_kind
 from .facts import taken_from
 
 Rule = Callable[..., Any] | None
+ANSWERS = "keywords"
+F = TypeVar("F", bound=Callable[..., Any])
 
 
 def operation(primitive: Primitive, forward: Callable[..., Any]) -> Callable[..., Any]:
@@ -41,6 +45,9 @@ def operation(primitive: Primitive, forward: Callable[..., Any]) -> Callable[...
         def op(*args: Any, **given: Any) -> Any:
             given.update(zip(names, args[count:], strict=False))
             params = {**primitive.defaults, **given}
+            if len(params) > len(names):
+                extra = {k: given.pop(k) for k in list(given) if k not in names}
+                return further(op, primitive.name, args[:count], given, extra)
             for name, value in given.items():
                 if isinstance(value, Tensor):
                     raise ShapeError(
@@ -48,12 +55,9 @@ def operation(primitive: Primitive, forward: Callable[..., Any]) -> Callable[...
                     )
                 if name in kinds:
                     of_kind(value, kinds[name], f"{primitive.name}: {name}")
-            if len(params) > len(names) or len(args) > count + len(names) or len(args) < count:
-                unknown = [
-                    k for k in given if k not in names
-                ] or f"{len(args)} positional arguments"
+            if len(args) > count + len(names) or len(args) < count:
                 raise TypeError(
-                    f"{primitive.name}() takes the inputs {primitive.inputs} and the parameters {names}; found {unknown}"
+                    f"{primitive.name}() takes the inputs {primitive.inputs} and the parameters {names}; found {len(args)} positional arguments"
                 )
             # a number has a shape, too
             first = np.asarray(args[0]) if isinstance(args[0], (int, float)) else args[0]
@@ -75,6 +79,44 @@ def operation(primitive: Primitive, forward: Callable[..., Any]) -> Callable[...
     functools.update_wrapper(op, forward)
     op.primitive = primitive  # type: ignore[attr-defined]
     return op
+
+
+def further(op: Callable[..., Any], name: str, *given: Any) -> Any:
+    """Call an operation with keywords that it does not know.
+
+    They are answered in a file that is made of operations, and is loaded by its name here.
+    """
+    return import_module(f".{ANSWERS}", __package__).call(op, name, *given)
+
+
+def numpys(count: int = 1) -> Callable[[F], F]:
+    """Let a function take what NumPy's of its name takes besides (a decorator).
+
+    Parameters
+    ----------
+    count : int
+        How many of its parameters are inputs; those behind them are settings.
+    """
+
+    def decorate(function: F) -> F:
+        code = function.__code__
+        names = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
+        several = bool(code.co_flags & inspect.CO_VARARGS)
+
+        @functools.wraps(function)
+        def taking(*args: Any, **given: Any) -> Any:
+            if given and not given.keys() <= known:
+                extra = {k: given.pop(k) for k in list(given) if k not in known}
+                if not several:
+                    given.update(zip(names, args, strict=False))
+                    args = tuple([given.pop(k) for k in names[:count] if k in given])
+                return further(function, function.__name__, args, given, extra)
+            return function(*args, **given)
+
+        known = set(names)
+        return cast("F", taking)
+
+    return decorate
 
 
 # The two shortcuts do exactly what `apply` does, for tensors of one floating dtype outside a trace,

@@ -10,7 +10,7 @@ import numpy as np
 from ..core.errors import ShapeError
 from ..core.primitive import Spec
 from .checks import of_kind, size
-from .define import axis_of, operand, primitive
+from .define import axis_of, numpys, operand, primitive
 from .facts import FREE, Scatter
 from .shaping import as_view
 from .views import Axis, Size, View, known_size
@@ -150,6 +150,7 @@ def diag(x: Any, k: int = 0) -> Any:
     return undiagonal(x, (n, n), k)
 
 
+@numpys()
 def trace(x: Any, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Any:
     """Return the sum of a diagonal.
 

@@ -83,11 +83,18 @@ def later(family: str, name: str) -> Callable[..., Any]:
     return call
 
 
-def dot(a: Any, b: Any) -> Any:
-    """Multiply as ``np.dot`` does; the product of matrices, which rules compute, begins at once."""
-    return (
-        linear.matmul(a, b) if getattr(b, "ndim", 0) == 2 == getattr(a, "ndim", 0) else _dot(a, b)
-    )
+def dot(a: Any, b: Any, **others: Any) -> Any:
+    """Multiply as ``np.dot`` does; the product of matrices, which rules compute, begins at once.
+
+    Parameters
+    ----------
+    a, b : Tensor, array or number
+    **others
+        NumPy's `out`, which has to be None.
+    """
+    if getattr(b, "ndim", 0) == 2 == getattr(a, "ndim", 0) and not others:
+        return linear.matmul(a, b)
+    return _dot(a, b, **others)
 
 
 _dot = later("contracting", "dot")
@@ -129,9 +136,10 @@ for _name in ("matvec", "vecmat"):  # which NumPy has since 2.2
 def _flat(op: Callable[..., Any]) -> Callable[..., Any]:
     """Return an operation that flattens the array where no axis is given, as NumPy's does."""
 
-    def call(x: Any, *args: Any, axis: Any = None) -> Any:
+    def call(x: Any, *args: Any, axis: Any = None, **others: Any) -> Any:
         x = x if isinstance(x, Tensor) else np.asarray(x)
-        return op(x.reshape(-1) if axis is None else x, *args, axis=0 if axis is None else axis)
+        given, axis = (x.reshape(-1), 0) if axis is None else (x, axis)
+        return op(given, *args, axis=axis, **others)
 
     return call
 
@@ -155,35 +163,27 @@ def _percentile(x: Any, q: Any, **settings: Any) -> Any:
 # that are inputs, then the settings. Where a setting has another name here, that stands behind a
 # colon. One in brackets does not exist here: it may be given with its default, which is None or
 # stands behind the sign of equality.
-_OUT = "[dtype] [out]"
+_OUT = "dtype out"
 _TAKEN: dict[Any, tuple[Callable[..., Any], str, str]] = {
-    np.clip: (bounds.clip, "a", "a_min:low a_max:high [out] min:low max:high"),
+    np.clip: (bounds.clip, "a", "a_min:low a_max:high out min:low max:high"),
     np.where: (elementwise.where, "condition x y", ""),
     np.sinc: (later("special", "sinc"), "x", ""),
-    np.round: (later("elementary", "round"), "a", "[decimals=0] [out]"),
-    np.sum: (reductions.sum, "a", f"axis {_OUT} keepdims [initial] [where]"),
-    np.prod: (reductions.prod, "a", f"axis {_OUT} keepdims [initial] [where]"),
-    np.mean: (reductions.mean, "a", f"axis {_OUT} keepdims [where]"),
-    np.std: (
-        reductions.std,
-        "a",
-        f"axis {_OUT} ddof:correction keepdims [where] [mean] correction",
-    ),
-    np.var: (
-        reductions.var,
-        "a",
-        f"axis {_OUT} ddof:correction keepdims [where] [mean] correction",
-    ),
-    np.max: (reductions.max, "a", "axis [out] keepdims [initial] [where]"),
-    np.min: (reductions.min, "a", "axis [out] keepdims [initial] [where]"),
-    np.all: (reductions.all, "a", "axis [out] keepdims [where]"),
-    np.any: (reductions.any, "a", "axis [out] keepdims [where]"),
-    np.argmax: (reductions.argmax, "a", "axis [out] keepdims"),
-    np.argmin: (reductions.argmin, "a", "axis [out] keepdims"),
+    np.round: (later("elementary", "round"), "a", "decimals out"),
+    np.sum: (reductions.sum, "a", f"axis {_OUT} keepdims initial where"),
+    np.prod: (reductions.prod, "a", f"axis {_OUT} keepdims initial where"),
+    np.mean: (reductions.mean, "a", f"axis {_OUT} keepdims where"),
+    np.std: (reductions.std, "a", f"axis {_OUT} ddof:correction keepdims where mean correction"),
+    np.var: (reductions.var, "a", f"axis {_OUT} ddof:correction keepdims where mean correction"),
+    np.max: (reductions.max, "a", "axis out keepdims initial where"),
+    np.min: (reductions.min, "a", "axis out keepdims initial where"),
+    np.all: (reductions.all, "a", "axis out keepdims where"),
+    np.any: (reductions.any, "a", "axis out keepdims where"),
+    np.argmax: (reductions.argmax, "a", "axis out keepdims"),
+    np.argmin: (reductions.argmin, "a", "axis out keepdims"),
     np.cumsum: (_flat(along.cumsum), "a", f"axis {_OUT}"),
     np.cumprod: (_flat(along.cumprod), "a", f"axis {_OUT}"),
-    np.outer: (linear.outer, "a b", "[out]"),
-    np.dot: (dot, "a b", "[out]"),
+    np.outer: (linear.outer, "a b", "out"),
+    np.dot: (dot, "a b", "out"),
     np.linalg.norm: (later("norms", "norm"), "x", "ord axis keepdims"),
     np.linalg.solve: (later("linalg", "solve"), "a b", ""),
     np.linalg.inv: (later("linalg", "inv"), "a", ""),
@@ -203,18 +203,18 @@ _TAKEN: dict[Any, tuple[Callable[..., Any], str, str]] = {
     np.linalg.qr: (later("decompositions", "qr"), "a", "mode"),
     np.fft.rfft: (later("fourier", "rfft"), "a", "n axis norm [out]"),
     np.broadcast_to: (shaping.broadcast_to, "array", "shape [subok=False]"),
-    np.concatenate: (shaping.concatenate, "arrays", "axis [out] [dtype] [casting=same_kind]"),
-    np.stack: (shaping.stack, "arrays", "axis [out] [dtype] [casting=same_kind]"),
+    np.concatenate: (shaping.concatenate, "arrays", "axis out dtype casting"),
+    np.stack: (shaping.stack, "arrays", "axis out dtype casting"),
     np.expand_dims: (shaping.expand_dims, "a", "axis"),
     np.squeeze: (shaping.squeeze, "a", "axis"),
     np.flip: (shifting.flip, "m", "axis"),
     np.roll: (shifting.roll, "a", "shift axis"),
     np.pad: (later("padding", "pad"), "array", "pad_width mode constant_values:value"),
-    np.reshape: (shaping.reshape, "a shape", "[order=C] [copy]"),
+    np.reshape: (shaping.reshape, "a shape", "order copy"),
     np.transpose: (lambda x, axes=None: shaping.transpose(x, axes), "a", "axes"),
     np.swapaxes: (shaping.swapaxes, "a axis1 axis2", ""),
     np.split: (shaping.split, "ary", "indices_or_sections:parts axis"),
-    np.take: (_flat(taking.take), "a indices", "axis [out] [mode=raise]"),
+    np.take: (_flat(taking.take), "a indices", "axis out mode"),
     np.take_along_axis: (taking.take_along_axis, "arr indices", "axis"),
     np.tril: (shifting.tril, "m", "k"),
     np.triu: (shifting.triu, "m", "k"),
@@ -222,8 +222,8 @@ _TAKEN: dict[Any, tuple[Callable[..., Any], str, str]] = {
     np.moveaxis: (later("arranging", "moveaxis"), "a source destination", ""),
     np.repeat: (later("arranging", "repeat"), "a repeats", "axis"),
     np.tile: (later("arranging", "tile"), "A reps", ""),
-    np.vstack: (later("arranging", "vstack"), "tup", "[dtype] [casting=same_kind]"),
-    np.hstack: (later("arranging", "hstack"), "tup", "[dtype] [casting=same_kind]"),
+    np.vstack: (later("arranging", "vstack"), "tup", "dtype casting"),
+    np.hstack: (later("arranging", "hstack"), "tup", "dtype casting"),
     np.dstack: (later("arranging", "dstack"), "tup", ""),
     np.column_stack: (later("arranging", "column_stack"), "tup", ""),
     np.append: (later("arranging", "append"), "arr values", "axis"),
@@ -231,19 +231,15 @@ _TAKEN: dict[Any, tuple[Callable[..., Any], str, str]] = {
     np.rot90: (later("arranging", "rot90"), "m", "k axes"),
     np.sort: (_by_kind("sort"), "a", "axis kind [order] stable"),
     np.argsort: (_by_kind("argsort"), "a", "axis kind [order] stable"),
-    np.median: (later("order", "median"), "a", "axis [out] [overwrite_input=False] keepdims"),
+    np.median: (later("order", "median"), "a", "axis out overwrite_input keepdims"),
     np.quantile: (
         later("order", "quantile"),
         "a",
-        "q axis [out] [overwrite_input=False] method keepdims [weights]",
+        "q axis out overwrite_input method keepdims [weights]",
     ),
-    np.percentile: (
-        _percentile,
-        "a",
-        "q axis [out] [overwrite_input=False] method keepdims [weights]",
-    ),
-    np.nansum: (later("counting", "nansum"), "a", f"axis {_OUT} keepdims [initial] [where]"),
-    np.nanmean: (later("counting", "nanmean"), "a", f"axis {_OUT} keepdims [where]"),
+    np.percentile: (_percentile, "a", "q axis out overwrite_input method keepdims [weights]"),
+    np.nansum: (later("counting", "nansum"), "a", f"axis {_OUT} keepdims initial where"),
+    np.nanmean: (later("counting", "nanmean"), "a", f"axis {_OUT} keepdims where"),
     np.unique: (
         later("counting", "unique"),
         "ar",
@@ -256,8 +252,8 @@ _TAKEN: dict[Any, tuple[Callable[..., Any], str, str]] = {
     np.cross: (later("contracting", "cross"), "a b", "[axisa=-1] [axisb=-1] [axisc=-1] axis"),
     np.diagonal: (later("diagonals", "diagonal"), "a", "offset axis1 axis2"),
     np.diag: (later("diagonals", "diag"), "v", "k"),
-    np.trace: (later("diagonals", "trace"), "a", "offset axis1 axis2 [dtype] [out]"),
-    np.diff: (later("arranging", "diff"), "a", "n axis [prepend] [append]"),
+    np.trace: (later("diagonals", "trace"), "a", "offset axis1 axis2 dtype out"),
+    np.diff: (later("arranging", "diff"), "a", "n axis prepend append"),
 }
 
 
@@ -348,10 +344,8 @@ def array_ufunc(self: Tensor, ufunc: Any, method: str, *inputs: Any, **kwargs: A
     }
     if method == "__call__" and ufunc in UFUNCS and not kwargs:
         return UFUNCS[ufunc](*inputs)
-    if method == "reduce" and ufunc in _REDUCE and set(kwargs) <= {"axis", "keepdims"}:
-        return _REDUCE[ufunc](
-            inputs[0], axis=kwargs.get("axis", 0), keepdims=kwargs.get("keepdims", False)
-        )
+    if method == "reduce" and ufunc in _REDUCE:
+        return _REDUCE[ufunc](inputs[0], **{"axis": 0, **kwargs})
     if method == "accumulate" and ufunc in _ACCUMULATE and set(kwargs) <= {"axis"}:
         return _ACCUMULATE[ufunc](inputs[0], axis=kwargs.get("axis", 0))
     name = ufunc.__name__ if method == "__call__" else f"{ufunc.__name__}.{method}"

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from ..core.errors import DtypeError
-from .define import pointwise
+from .define import numpys, pointwise
 from .elementwise import (
     isnan,
     log,
@@ -195,6 +195,7 @@ def trunc(x: Any) -> Any:
     """Return x without its fraction; the gradient is 0 everywhere."""
 
 
+@numpys()
 @pointwise("round(x)", lambda g: zeros_like(g), domain=(0.6, 1.4), signed=True)
 def round(x: Any) -> Any:
     """Return the nearest integer, of two that are as near the even one; the gradient is 0 everywhere.

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ..core.errors import NotDifferentiableError, ShapeError
+from ..core.errors import NotDifferentiableError, ShapeError, TinygradError
 from ..core.primitive import Spec
 from .checks import flag, of_kind
 from .define import broadcast, operand, primitive
@@ -19,6 +19,27 @@ from .elementwise import zeros_like
 from .facts import COSTLY
 from .shaping import concatenate, expand_dims, split, swapaxes
 from .shifting import tril, triu
+
+
+class SingularError(TinygradError, ValueError, ArithmeticError):
+    """A matrix that has no inverse where one is needed; also a ValueError, as NumPy's error is."""
+
+
+def _inverting(compute: Any, a: Any, *right: Any) -> Any:
+    """Return what NumPy makes of matrices by inverting them, or raise a SingularError."""
+    try:
+        return compute(a, *right)
+    except np.linalg.LinAlgError:
+        if a.ndim < 2 or a.shape[-1] != a.shape[-2]:
+            raise  # which the shape rule explains
+        ranks = np.linalg.matrix_rank(a).reshape(-1)
+        number, n = int(ranks.argmin()), a.shape[-1]
+        which = f"matrix {number} of the {len(ranks)}" if len(ranks) > 1 else "the matrix"
+        raise SingularError(
+            f"{which} is singular (of rank {ranks[number]}, where {n} is expected), so there is no inverse. Ways out: add a small "
+            f"number to its diagonal, x + 1e-6 * np.eye({n}); tg.linalg.pinv of the columns that are independent; or tg.linalg.det, "
+            "whose gradient needs no inverse, in place of inv or slogdet"
+        ) from None
 
 
 def turned(x: Any) -> Any:
@@ -114,7 +135,7 @@ _SYSTEMS: list[Any] = [
     name="solve",
 )
 def _solve(a: Any, b: Any) -> Any:
-    return np.linalg.solve(a, b)
+    return _inverting(np.linalg.solve, a, b)
 
 
 def _of_columns(op: Any, a: Any, b: Any, name: str, **params: Any) -> Any:
@@ -182,7 +203,7 @@ def _solve_triangular(a: Any, b: Any, *, lower: bool = False, independent: bool 
             raise NotDifferentiableError(
                 "the columns of the matrix are linearly dependent, and there is no derivative of its parts"
             )
-    return np.linalg.solve(np.tril(a) if lower else np.triu(a), b)
+    return _inverting(np.linalg.solve, np.tril(a) if lower else np.triu(a), b)
 
 
 def solve_triangular(a: Any, b: Any, lower: bool = False) -> Any:
@@ -217,7 +238,7 @@ def solve_triangular(a: Any, b: Any, lower: bool = False) -> Any:
     name="inv",
 )
 def _inv(x: Any) -> Any:
-    return np.linalg.inv(x)
+    return _inverting(np.linalg.inv, x)
 
 
 def inv(x: Any) -> Any:

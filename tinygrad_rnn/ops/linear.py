@@ -13,7 +13,7 @@ import numpy as np
 from ..core.errors import ShapeError
 from ..core.primitive import Primitive, Spec
 from ..core.record import apply
-from .define import broadcast, operand, primitive
+from .define import broadcast, numpys, operand, primitive
 from .facts import Contraction
 
 
@@ -109,6 +109,7 @@ def matmul(a: Any, b: Any) -> Any:
     return a.dot(b) if a.ndim == 2 == b.ndim else np.matmul(a, b)
 
 
+@numpys(2)
 def outer(a: Any, b: Any) -> Any:
     """Return the outer product of two vectors: shape (len(a), len(b))."""
     a, b = operand(a, "outer"), operand(b, "outer")

@@ -19,8 +19,8 @@ from .define import operand
 from .shaping import whole_numbers
 
 
-def _made(values: Array, requires_grad: bool, what: str) -> Tensor:
-    return tensor(values, requires_grad=flag(requires_grad, f"{what}: requires_grad"))
+def _made(values: Array, requires_grad: bool, what: str, dtype: Any = None) -> Tensor:
+    return tensor(values, dtype, requires_grad=flag(requires_grad, f"{what}: requires_grad"))
 
 
 def shape_of(given: tuple[Any, ...], what: str) -> tuple[int, ...]:
@@ -117,13 +117,25 @@ def _filled(shape: tuple[int, ...], value: Any, dtype: Any, what: str) -> Array:
         ) from None
 
 
-def ones_like(x: Any, *, dtype: Any = None) -> Tensor:
-    """Return ones of the shape of x, and of its dtype if no other is given."""
+def _dtype_like(x: Any, dtype: Any) -> Any:
+    return x.dtype if dtype is None else check_dtype(dtype)
+
+
+def ones_like(x: Any, *, dtype: Any = None, requires_grad: bool = False) -> Tensor:
+    """Return ones of the shape of x, and of its dtype if no other is given.
+
+    Parameters
+    ----------
+    x : Tensor, array or number
+    dtype : dtype, optional
+    requires_grad : bool
+        Whether `backward` is to fill `.grad`.
+    """
     x = operand(x, "ones_like")
-    return tensor(np.ones(x.shape, x.dtype if dtype is None else check_dtype(dtype)))
+    return _made(np.ones(x.shape, _dtype_like(x, dtype)), requires_grad, "ones_like")
 
 
-def full_like(x: Any, fill_value: Any, *, dtype: Any = None) -> Tensor:
+def full_like(x: Any, fill_value: Any, *, dtype: Any = None, requires_grad: bool = False) -> Tensor:
     """Return a tensor of one value with the shape of x, and its dtype if no other is given.
 
     Parameters
@@ -132,20 +144,36 @@ def full_like(x: Any, fill_value: Any, *, dtype: Any = None) -> Tensor:
     fill_value : float or array_like
         The value, which is broadcast to the shape; the dtype has to be able to hold it.
     dtype : dtype, optional
+    requires_grad : bool
+        Whether `backward` is to fill `.grad`.
     """
     x = operand(x, "full_like")
     found = x.dtype if dtype is None else dtype
-    return tensor(_filled(tuple(x.shape), fill_value, found, "full_like"))
+    values = _filled(tuple(x.shape), fill_value, found, "full_like")
+    return _made(values, requires_grad, "full_like")
 
 
-def empty_like(x: Any, *, dtype: Any = None) -> Tensor:
-    """Return a tensor as `empty` does, of the shape of x, and its dtype if no other is given."""
+def empty_like(x: Any, *, dtype: Any = None, requires_grad: bool = False) -> Tensor:
+    """Return a tensor as `empty` does, of the shape of x, and its dtype if no other is given.
+
+    Parameters
+    ----------
+    x : Tensor, array or number
+    dtype : dtype, optional
+    requires_grad : bool
+        Whether `backward` is to fill `.grad`.
+    """
     x = operand(x, "empty_like")
-    return tensor(_unset(x.shape, x.dtype if dtype is None else check_dtype(dtype)))
+    return _made(_unset(x.shape, _dtype_like(x, dtype)), requires_grad, "empty_like")
 
 
 def arange(
-    start: float, stop: float | None = None, step: float = 1, *, dtype: Any = None
+    start: float,
+    stop: float | None = None,
+    step: float = 1,
+    *,
+    dtype: Any = None,
+    requires_grad: bool = False,
 ) -> Tensor:
     """Return the numbers from start (0 if only stop is given), by steps, as long as they are below stop.
 
@@ -159,6 +187,8 @@ def arange(
     step : float
         Not 0; below 0 the numbers go down, as long as they are above stop.
     dtype : dtype, optional
+    requires_grad : bool
+        Whether `backward` is to fill `.grad`.
     """
     first, last = (0, start) if stop is None else (start, stop)
     given = {"start": first, "stop": last, "step": step}
@@ -169,11 +199,18 @@ def arange(
     if dtype is None:
         dtype = np.result_type(*given.values())
         dtype = dtype if dtype.kind == "i" else FLOAT32
-    return tensor(np.arange(first, last, step), check_dtype(dtype))
+    numbers = np.arange(first, last, step)
+    return _made(numbers, requires_grad, "arange", check_dtype(dtype))
 
 
 def linspace(
-    start: float, stop: float, num: int = 50, *, endpoint: bool = True, dtype: Any = None
+    start: float,
+    stop: float,
+    num: int = 50,
+    *,
+    endpoint: bool = True,
+    dtype: Any = None,
+    requires_grad: bool = False,
 ) -> Tensor:
     """Return numbers at equal distances, from start to stop.
 
@@ -186,13 +223,18 @@ def linspace(
         Whether stop is the last of them.
     dtype : dtype, optional
         By default float32.
+    requires_grad : bool
+        Whether `backward` is to fill `.grad`.
     """
     first, last = number(start, "linspace: start"), number(stop, "linspace: stop")
     count, closed = size(num, "linspace: num", 0), flag(endpoint, "linspace: endpoint")
-    return tensor(np.linspace(first, last, count, closed), _dtype_of(dtype))
+    numbers = np.linspace(first, last, count, closed)
+    return _made(numbers, requires_grad, "linspace", _dtype_of(dtype))
 
 
-def eye(n: int, m: int | None = None, k: int = 0, *, dtype: Any = None) -> Tensor:
+def eye(
+    n: int, m: int | None = None, k: int = 0, *, dtype: Any = None, requires_grad: bool = False
+) -> Tensor:
     """Return a matrix with ones on a diagonal and zeros elsewhere.
 
     Parameters
@@ -205,8 +247,10 @@ def eye(n: int, m: int | None = None, k: int = 0, *, dtype: Any = None) -> Tenso
         Which diagonal: 0 the main one, above it for k > 0, below it for k < 0.
     dtype : dtype, optional
         By default float32.
+    requires_grad : bool
+        Whether `backward` is to fill `.grad`.
     """
     rows = size(n, "eye: n", 0)
     columns = rows if m is None else size(m, "eye: m", 0)
     of_kind(k, ["int"], "eye: k")
-    return tensor(np.eye(rows, columns, k, _dtype_of(dtype)))
+    return _made(np.eye(rows, columns, k, _dtype_of(dtype)), requires_grad, "eye")

@@ -56,9 +56,9 @@ def _astype(self: Tensor, dtype: Any) -> Any:
     return _copy(self) if self.dtype == found else elementwise.astype(self, found)
 
 
-def _round(self: Tensor) -> Any:
-    """Return the nearest integers, of two that are as near the even one."""
-    return dispatch.later("elementary", "round")(self)
+def _round(self: Tensor, decimals: int = 0) -> Any:
+    """Return the nearest numbers of so many decimals, of two that are as near the even one."""
+    return dispatch.later("elementary", "round")(self, decimals=decimals)
 
 
 _ARITHMETIC: dict[str, Callable[..., Any]] = {

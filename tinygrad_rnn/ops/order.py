@@ -18,7 +18,7 @@ from ..core.primitive import Spec
 from ..core.tensor import FLOAT32, Tensor
 from .along import _one_axis
 from .checks import flag, number, of_kind, shown, size
-from .define import axes_of, axis_of, operand, primitive
+from .define import axes_of, axis_of, numpys, operand, primitive
 from .elementwise import isnan, logical_and, logical_not, logical_or, stop_gradient, where
 from .reductions import max as largest
 from .reductions import plain_zero
@@ -314,6 +314,7 @@ def topk(x: Any, k: int, axis: int = -1, largest: bool = True) -> TopK:
 METHODS = ("linear", "lower", "higher", "nearest", "midpoint")
 
 
+@numpys()
 def quantile(
     x: Any, q: Any, axis: Any = None, keepdims: bool = False, method: str = "linear"
 ) -> Any:
@@ -405,6 +406,7 @@ def _between(part: Any, a: int, weights: tuple[int, int, float], start: int) -> 
     return first * (1.0 - weight) + second * weight
 
 
+@numpys()
 def median(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
     """Return the middle element over axes, or the mean of the two in the middle.
 

@@ -8,13 +8,14 @@ from typing import Any
 from ..core.errors import ShapeError, TinygradError
 from . import shifting
 from .checks import shown
-from .define import operand
+from .define import numpys, operand
 from .shaping import broadcast_to, concatenate
 from .shifting import flip, pairs_of
 
 CALLED = {"replicate": "edge", "circular": "wrap", "zeros": "constant"}  # in PyTorch
 
 
+@numpys()
 def pad(x: Any, pad_width: Any, value: Any = 0.0, mode: str = "constant") -> Any:
     """Put a border around a tensor.
 

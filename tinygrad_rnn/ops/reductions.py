@@ -11,7 +11,7 @@ import numpy as np
 from ..core.errors import ShapeError
 from ..core.primitive import Spec
 from .checks import flag, number
-from .define import axes_of, operand, primitive
+from .define import axes_of, numpys, operand, primitive
 from .elementwise import abs, exp, isfinite, log, sqrt, square, where
 from .facts import ALL_HOLD, LARGEST, ONE_HOLDS, SMALLEST, SUM
 
@@ -294,6 +294,7 @@ def norm(x: Any, *, axis: Any = None, keepdims: bool = False) -> Any:
     return np.sqrt(squares)
 
 
+@numpys()
 def var(x: Any, axis: Any = None, correction: float = 0, keepdims: bool = False) -> Any:
     """Return the variance over axes: the sum of squared deviations over (count - correction).
 
@@ -321,6 +322,7 @@ def _freedom(name: str, x: Any, axis: Any, correction: float) -> float:
     return builtins.max(_count(x, axis) - number(correction, f"{name}: correction"), 0.0)
 
 
+@numpys()
 def std(x: Any, axis: Any = None, correction: float = 0, keepdims: bool = False) -> Any:
     """Return the standard deviation over axes, as the norm of the deviations.
 
@@ -342,6 +344,7 @@ def std(x: Any, axis: Any = None, correction: float = 0, keepdims: bool = False)
     )
 
 
+@numpys()
 def prod(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
     """Return the product over axes; it is 1 over an empty one.
 

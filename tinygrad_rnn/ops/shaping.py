@@ -15,7 +15,7 @@ from ..core.primitive import Primitive, Spec
 from ..core.record import apply
 from ..core.tensor import Tensor
 from .checks import shown
-from .define import axes_of, axis_of, broadcast, operand, primitive
+from .define import axes_of, axis_of, broadcast, further, numpys, operand, primitive
 from .facts import FREE, Gather
 from .views import Axis, Piece, Regrouped, Size, View, known_size, on_axis, reshaped, shifted
 
@@ -77,8 +77,19 @@ def whole_numbers(given: tuple[Any, ...], what: str) -> tuple[int, ...]:
     return tuple(int(n) for n in found)
 
 
-def reshape(x: Any, *shape: Any) -> Any:
-    """Return the same values in another shape; one size may be -1."""
+def reshape(x: Any, *shape: Any, **others: Any) -> Any:
+    """Return the same values in another shape; one size may be -1.
+
+    Parameters
+    ----------
+    x : Tensor, array or number
+    *shape : int
+        The sizes, one by one or as one tuple.
+    **others
+        The shape by its name, and `order` and `copy`, which have NumPy's defaults.
+    """
+    if others:
+        return further(reshape, "reshape", (x, *shape), {}, others)
     x = operand(x, "reshape")
     return as_view(
         x, apply(_reshape.primitive, (x,), {"shape": whole_numbers(shape, "reshape: shape")})
@@ -114,8 +125,19 @@ def _transpose(x: Any, *, axes: Any) -> Any:
     return np.transpose(x, axes)
 
 
-def transpose(x: Any, *axes: Any) -> Any:
-    """Bring the axes into another order; without `axes`, reverse them."""
+def transpose(x: Any, *axes: Any, **others: Any) -> Any:
+    """Bring the axes into another order; without `axes`, reverse them.
+
+    Parameters
+    ----------
+    x : Tensor, array or number
+    *axes : int
+        All axes in their new order, one by one or as one tuple.
+    **others
+        The axes by their name.
+    """
+    if others:
+        return further(transpose, "transpose", (x, *axes), {}, others)
     x = operand(x, "transpose")
     given = () if len(axes) == 1 and axes[0] is None else whole_numbers(axes, "transpose: axes")
     return as_view(
@@ -254,8 +276,19 @@ def _several(tensors: Any, name: str) -> tuple[Any, ...]:
     return found
 
 
-def concatenate(tensors: Sequence[Any], axis: int | None = 0) -> Any:
-    """Join tensors along an axis that they have; with axis None they are flattened first."""
+def concatenate(tensors: Sequence[Any], axis: int | None = 0, **others: Any) -> Any:
+    """Join tensors along an axis that they have; with axis None they are flattened first.
+
+    Parameters
+    ----------
+    tensors : list of Tensor or array
+    axis : int, optional
+        Along which axis.
+    **others
+        NumPy's `dtype`, to which all are converted first.
+    """
+    if others:
+        return further(concatenate, "concatenate", (tensors,), {"axis": axis}, others)
     found = _several(tensors, "concatenate")
     if axis is None:
         found, axis = tuple([reshape(t, -1) for t in found]), 0
@@ -298,8 +331,19 @@ def _stack(*tensors: Any, axis: int) -> Any:
     return np.stack(tensors, axis=axis)
 
 
-def stack(tensors: Sequence[Any], axis: int = 0) -> Any:
-    """Join tensors of one shape along a new axis."""
+def stack(tensors: Sequence[Any], axis: int = 0, **others: Any) -> Any:
+    """Join tensors of one shape along a new axis.
+
+    Parameters
+    ----------
+    tensors : list of Tensor or array
+    axis : int
+        Which axis of the result is the new one.
+    **others
+        NumPy's `dtype`, to which all are converted first.
+    """
+    if others:
+        return further(stack, "stack", (tensors,), {"axis": axis}, others)
     found = _several(tensors, "stack")
     return apply(
         _stack.primitive,
@@ -308,6 +352,7 @@ def stack(tensors: Sequence[Any], axis: int = 0) -> Any:
     )
 
 
+@numpys()
 def split(x: Any, parts: int | Sequence[int], axis: int = 0) -> list[Any]:
     """Cut a tensor into consecutive parts along an axis.
 

@@ -15,7 +15,7 @@ from ..core.record import apply, describe
 from ..core.tape import Where, caller
 from ..core.tensor import Tensor, check_dtype, tensor
 from .checks import OutOfRangeError, shown, size
-from .define import axis_of, operand, primitive
+from .define import axis_of, broadcast, further, operand, primitive
 from .elementwise import where
 from .facts import AtIndices, OneHot
 from .shaping import broadcast_to
@@ -106,7 +106,7 @@ def _take(x: Any, indices: Any, *, axis: int = 0) -> Any:
         raise OutOfRangeError(str(error)) from None
 
 
-def take(x: Any, indices: Any, axis: int = 0) -> Any:
+def take(x: Any, indices: Any, axis: int = 0, **others: Any) -> Any:
     """Return x at integer indices along an axis; negative ones count from its end.
 
     The gradients of elements that are taken twice add up.
@@ -118,7 +118,11 @@ def take(x: Any, indices: Any, axis: int = 0) -> Any:
         Of any shape, which takes the place of the axis in the result; from -n to n - 1, n its size.
     axis : int
         Along which axis.
+    **others
+        NumPy's `mode` for indices beyond the axis: "raise" an error, or "wrap" or "clip" them.
     """
+    if others:
+        return further(take, "take", (x, indices), {"axis": axis}, others)
     return apply(_take.primitive, (operand(x, "take"), _places("take", x, indices)), {"axis": axis})
 
 
@@ -267,14 +271,32 @@ def take_along_axis(x: Any, indices: Any, axis: int = -1) -> Any:
     ----------
     x : Tensor
     indices : Tensor or array of int
-        With as many axes as x, and its sizes, or 1, except on `axis`.
+        With as many axes as x. Except on `axis` both are broadcast to common sizes.
     axis : int
         Along which axis.
     """
-    return apply(
-        _take_along_axis.primitive,
-        (operand(x, "take_along_axis"), _places("take_along_axis", x, indices)),
-        {"axis": axis},
+    x, indices = operand(x, "take_along_axis"), _places("take_along_axis", x, indices)
+    return apply(_take_along_axis.primitive, _aligned(x, indices, axis), {"axis": axis})
+
+
+def _aligned(x: Any, indices: Any, axis: Any) -> tuple[Any, Any]:
+    """Return an operand and indices of the same sizes except on an axis.
+
+    What does not broadcast is left as it is: the operation says what does not fit.
+    """
+    ours, theirs = tuple(x.shape), tuple(indices.shape)
+    if len(ours) != len(theirs) or not ours:
+        return x, indices
+    a = axis_of(axis, len(ours))
+    if ours[:a] == theirs[:a] and ours[a + 1 :] == theirs[a + 1 :]:
+        return x, indices
+    try:
+        lead, rest = broadcast(ours[:a], theirs[:a]), broadcast(ours[a + 1 :], theirs[a + 1 :])
+    except ShapeError:
+        return x, indices
+    return (
+        broadcast_to(x, (*lead, ours[a], *rest)),
+        broadcast_to(indices, (*lead, theirs[a], *rest)),
     )
 
 

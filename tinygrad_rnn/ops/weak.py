@@ -63,18 +63,17 @@ class Weak(Tensor):
 def of_numbers(op: Callable[..., Any]) -> Callable[..., Any]:
     """Return an operation (condition, a, b) whose result is weak if a and b are Python numbers.
 
-    One of them has to be a float.
+    One of them has to be a float. Of a condition that is no tensor it is an array, and then of
+    float64, which holds the numbers as they are; a tensor beside it takes it in its own dtype.
     """
 
     @functools.wraps(op)
     def chosen(condition: Any, a: Any, b: Any) -> Any:
         out = op(condition, a, b)
-        if (
-            isinstance(a, (int, float))
-            and isinstance(b, (int, float))
-            and isinstance(out, Tensor)
-            and out.dtype is FLOAT32
-        ):
+        numbers = isinstance(a, (int, float)) and isinstance(b, (int, float))
+        if numbers and out.dtype == FLOAT32:
+            if not isinstance(out, Tensor):
+                return np.where(condition, np.float64(a), np.float64(b))
             return Weak(
                 out, lambda dtype: op(condition, np.asarray(a, dtype), np.asarray(b, dtype))
             )
