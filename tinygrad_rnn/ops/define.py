@@ -18,7 +18,7 @@ from ..core.record import apply, record
 from ..core.tape import NO_PARAMS, context
 from ..core.tensor import FLOAT32, FLOAT64, Tensor
 from ..loops import elementwise
-from .checks import OutOfRangeError, array, kinds_of, of_kind
+from .checks import OutOfRangeError, array, kinds_of, of_kind, plain_types
 from .facts import taken_from
 
 Rule = Callable[..., Any] | None
@@ -32,23 +32,22 @@ def operation(primitive: Primitive, forward: Callable[..., Any]) -> Callable[...
     names = list(primitive.defaults)
     count = len(primitive.inputs)
     if names:
-        kinds = {
-            name: words
-            for name, words in kinds_of(forward).items()
-            if name in names and name != "dtype"
-        }
+        checks = {name: words for name, words in kinds_of(forward).items() if name != "dtype"}
+        plain = {name: plain_types(checks.get(name)) for name in names}
 
         def op(*args: Any, **given: Any) -> Any:
-            given.update(zip(names, args[count:], strict=False))
-            params = {**primitive.defaults, **given}
+            if len(args) > count:
+                given.update(zip(names, args[count:], strict=False))
             for name, value in given.items():
-                if isinstance(value, Tensor):
-                    raise ShapeError(
-                        f"{primitive.name}: '{name}' is a setting and must be a number, not a tensor; use .item(), or an operation of two tensors"
-                    )
-                if name in kinds:
-                    of_kind(value, kinds[name], f"{primitive.name}: {name}")
-            if len(params) > len(names) or len(args) > count + len(names) or len(args) < count:
+                if name not in plain or type(value) not in plain[name]:
+                    if isinstance(value, Tensor):
+                        raise ShapeError(
+                            f"{primitive.name}: '{name}' is a setting and must be a number, not a tensor; use .item(), or an operation of two tensors"
+                        )
+                    if name in checks and name in plain:
+                        of_kind(value, checks[name], f"{primitive.name}: {name}")
+            params = {**primitive.defaults, **given}
+            if len(params) > len(names) or not count <= len(args) <= count + len(names):
                 unknown = [
                     k for k in given if k not in names
                 ] or f"{len(args)} positional arguments"

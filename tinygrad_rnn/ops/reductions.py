@@ -89,7 +89,7 @@ def sum(x: Any, *, axis: Any = None, keepdims: bool = False) -> Any:
     keepdims : bool
         Whether the axes stay, with size 1.
     """
-    return np.sum(x, axis=_of(x, axis), keepdims=keepdims)
+    return x.sum(_of(x, axis), keepdims=keepdims)
 
 
 def _mean_of_others(x: Any, axis: Any, keepdims: bool) -> Any:
@@ -119,7 +119,7 @@ def mean(x: Any, *, axis: Any = None, keepdims: bool = False) -> Any:
     keepdims : bool
         Whether the axes stay, with size 1.
     """
-    return np.mean(x, axis=_of(x, axis), keepdims=keepdims)
+    return x.mean(_of(x, axis), keepdims=keepdims)
 
 
 def _ties(out: Any, x: Any, axis: Any, keepdims: bool) -> Any:
@@ -164,7 +164,7 @@ def max(x: Any, *, axis: Any = None, keepdims: bool = False) -> Any:
     keepdims : bool
         Whether the axes stay, with size 1.
     """
-    return plain_zero(np.max(x, axis=_of(x, axis), keepdims=keepdims))
+    return plain_zero(x.max(_of(x, axis), keepdims=keepdims))
 
 
 @primitive(
@@ -187,7 +187,7 @@ def min(x: Any, *, axis: Any = None, keepdims: bool = False) -> Any:
     keepdims : bool
         Whether the axes stay, with size 1.
     """
-    return plain_zero(np.min(x, axis=_of(x, axis), keepdims=keepdims))
+    return plain_zero(x.min(_of(x, axis), keepdims=keepdims))
 
 
 def _logsumexp_of_others(x: Any, axis: Any, keepdims: bool) -> Any:
@@ -424,7 +424,7 @@ def any(x: Any, *, axis: Any = None, keepdims: bool = False) -> Any:
     keepdims : bool
         Whether the axes stay, with size 1.
     """
-    return np.any(x, axis=_of(x, axis), keepdims=keepdims)
+    return x.any(_of(x, axis), keepdims=keepdims)
 
 
 @primitive(shape=_any_shape, examples=[*SHAPES, EMPTY], reduction=ALL_HOLD)
@@ -439,7 +439,7 @@ def all(x: Any, *, axis: Any = None, keepdims: bool = False) -> Any:
     keepdims : bool
         Whether the axes stay, with size 1.
     """
-    return np.all(x, axis=_of(x, axis), keepdims=keepdims)
+    return x.all(_of(x, axis), keepdims=keepdims)
 
 
 from .shaping import broadcast_to, concatenate  # noqa: E402  (shaping uses sums, sums use broadcasting)

@@ -64,12 +64,17 @@ def _reshape_view(
     rule_in_words="The same numbers in the shape of x.",
 )
 def _reshape(x: Any, *, shape: Any) -> Any:
-    return np.reshape(x, shape)
+    return x.reshape(shape)
+
+
+_INT = frozenset((int,))  # of which bool is none
 
 
 def whole_numbers(given: tuple[Any, ...], what: str) -> tuple[int, ...]:
     """Return whole numbers that were given one by one or as one sequence."""
     found = given[0] if len(given) == 1 and not isinstance(given[0], (int, np.integer)) else given
+    if type(found) is tuple and _INT.issuperset(map(type, found)):
+        return found
     if not isinstance(found, (tuple, list, range, np.ndarray)) or not all(
         isinstance(n, (int, np.integer)) and not isinstance(n, bool) for n in found
     ):
@@ -111,7 +116,7 @@ def _transpose_view(params: dict[str, Any], source: Sequence[Size], shape: Seque
     rule_in_words="The axes back in their old order.",
 )
 def _transpose(x: Any, *, axes: Any) -> Any:
-    return np.transpose(x, axes)
+    return x.transpose(axes)
 
 
 def transpose(x: Any, *axes: Any) -> Any:
@@ -188,7 +193,12 @@ def _broadcast_view(params: dict[str, Any], source: Sequence[Size], shape: Seque
     rule_in_words="g, summed over the axes along which x was spread.",
 )
 def _broadcast_to(x: Any, *, shape: Any) -> Any:
-    return np.broadcast_to(x, whole_numbers((shape,), "the shape"))
+    shape = whole_numbers((shape,), "the shape")
+    if x.size == 1 and x.ndim <= len(shape):  # what sums bring back, in a quarter of the time
+        found = np.ndarray(shape, x.dtype, x, 0, (0,) * len(shape))
+        found.setflags(write=False)
+        return found
+    return np.broadcast_to(x, shape)
 
 
 def broadcast_to(x: Any, shape: Any) -> Any:
