@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from .errors import AnomalyError, DtypeError, ShapeError, TinygradError, TraceError, restated
+from .memory import copied
 from .primitive import Primitive, Rule, Spec
 from .tape import NO_PARAMS, Leaf, Node, Where, caller, context
 from .tensor import FLOAT32, FLOAT64, Tensor, as_array
@@ -86,7 +87,7 @@ def apply(primitive: Primitive, inputs: Sequence[Any], params: dict[str, Any] = 
         return Tensor(out)
     if mixed:  # an array of the caller's may be written to later: what is kept of it is a copy
         arrays = [
-            a.copy() if isinstance(x, np.ndarray) else a
+            copied(a) if isinstance(x, np.ndarray) else a
             for x, a in zip(inputs, arrays, strict=True)
         ]
     if None in nodes:
