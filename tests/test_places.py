@@ -31,6 +31,8 @@ CASES: dict[str, Callable[[Any, Any], Any]] = {
     "max_pool1d": lambda x, v: tg.max_pool1d(x, 2, 1, 1),
     "max_pool2d": lambda x, v: tg.max_pool2d(x[None], (3, 2), 2, 1),
     "max_pool2d, dilation": lambda x, v: tg.max_pool2d(x[None], 2, (3, 1), dilation=(2, 1)),
+    "adaptive_max_pool1d": lambda x, v: tg.adaptive_max_pool1d(x, 2),
+    "adaptive_max_pool2d": lambda x, v: tg.adaptive_max_pool2d(x[None], (7, 3)),
 }
 
 

@@ -56,5 +56,5 @@ def empty(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Any:
 def copied(array: Any) -> Any:
     """Return a copy of an array, row by row in memory."""
     out = empty(array.shape, array.dtype)
-    np.copyto(out, array)
+    out[...] = array
     return out

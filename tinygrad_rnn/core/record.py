@@ -87,8 +87,7 @@ def apply(primitive: Primitive, inputs: Sequence[Any], params: dict[str, Any] = 
         return Tensor(out)
     if mixed:  # an array of the caller's may be written to later: what is kept of it is a copy
         arrays = [
-            copied(a) if isinstance(x, np.ndarray) else a
-            for x, a in zip(inputs, arrays, strict=True)
+            copied(a) if type(x) is np.ndarray else a for x, a in zip(inputs, arrays, strict=True)
         ]
     if None in nodes:
         nodes = list(map(_node_of, inputs, arrays, nodes))
@@ -152,11 +151,8 @@ def _promote(primitive: Primitive, inputs: Sequence[Any]) -> list[Any] | None:
     chosen = [inputs[i] for i in places]
     typed = [x for x in chosen if hasattr(x, "dtype")]
     floats = {x.dtype for x in typed if x.dtype.kind == "f"}
-    decisive = {
-        x.dtype
-        for x in typed
-        if x.dtype.kind == "f" and isinstance(x, Tensor) and not getattr(x, "weak", False)
-    } or floats
+    strong = [x for x in typed if isinstance(x, Tensor) and not getattr(x, "weak", False)]
+    decisive = {x.dtype for x in strong if x.dtype.kind == "f"} or floats
     if len(decisive) > 1:
         raise DtypeError(
             f"{primitive.name}: float32 and float64 do not mix; the inputs are {', '.join(describe(x) for x in chosen)}. "

@@ -242,8 +242,7 @@ def _gradient(rule: Any, g: Any, saved: Any, node: Node, source: Node, position:
         ):
             raise
         text = _rule_text(node, position, f"raised {type(error).__name__}: {error}")
-        known = isinstance(error, _KNOWN)
-        raise (restated(error, text) if known else RuleError(text)) from error
+        raise (restated(error, text) if isinstance(error, _KNOWN) else RuleError(text)) from error
     if getattr(gradient, "shape", None) == source.shape and gradient.dtype is source.dtype:
         return gradient
     if gradient is None:
@@ -263,10 +262,8 @@ def leading_to(targets: Iterable[Node], order: Iterable[Node]) -> set[Node]:
     """Find the nodes through which the targets reach the roots; the targets are among them."""
     found = set(targets)
     for node in order:
-        for source, _, _ in node.edges:
-            if source in found:
-                found.add(node)
-                break
+        if any(source in found for source, _, _ in node.edges):
+            found.add(node)
     return found
 
 

@@ -47,10 +47,12 @@ def library(array: Array, size: int) -> Any:
 
 def parted(array: Array, axis: int) -> Array:
     """Return an array as (before, along, behind), row by row in memory."""
-    shape = array.shape
-    if not array.flags.c_contiguous or not array.flags.aligned:
+    shape, flags = array.shape, array.flags
+    if not (flags.c_contiguous and flags.aligned):
         array = copied(array)
-    return array.reshape(math.prod(shape[:axis]), shape[axis], -1 if array.size else 0)
+    if axis == len(shape) - 1:
+        return array.reshape(math.prod(shape[:axis]), shape[axis], 1)
+    return array.reshape(math.prod(shape[:axis]), shape[axis], math.prod(shape[axis + 1 :]))
 
 
 def running(x: Array, out: Array, axis: int, largest: bool) -> bool:
@@ -89,6 +91,22 @@ def largest(x: Array, windows: tuple[int, ...], out: Array) -> bool:
     return True
 
 
+def largest_of_parts(x: Array, out: Array) -> bool:
+    """Write where in each image of x the first of the largest elements of each part is.
+
+    Parameters
+    ----------
+    x : ndarray, shape (images, rows, columns)
+    out : ndarray of int64
+        A number for each part.
+    """
+    found = library(x, x.size)
+    if found is None:
+        return False
+    found.largest_of_parts(np.ascontiguousarray(x), out)
+    return True
+
+
 def at_places(name: str, array: Array, places: Array, other: Array, axis: int) -> bool | None:
     """Call `take`, `add` or `put`: whether all places were on the axis, or None if it did nothing.
 
@@ -104,5 +122,6 @@ def at_places(name: str, array: Array, places: Array, other: Array, axis: int) -
     if found is None or other.dtype != array.dtype or not array.size or not places.size:
         return None
     whole = places if places.dtype is _WHOLE else places.astype(np.int64)
-    done: bool = getattr(found, name)(*(parted(a, axis) for a in (array, whole, other)))
+    loop = getattr(found, name)
+    done: bool = loop(parted(array, axis), parted(whole, axis), parted(other, axis))
     return done

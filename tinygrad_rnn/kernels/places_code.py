@@ -161,3 +161,27 @@ def largest(x, windows, out):
                         numbers[j] = number if ahead else numbers[j]
             for j in range(count):
                 out[a, i, j] = i * step * columns + j * across + numbers[j]
+
+
+@njit(types.void(GIVEN, types.Array(WHOLE, 3, "C")), **options)
+def largest_of_parts(x, out):
+    """Write for each part of (images, rows, columns) where the first of its largest elements is.
+
+    There are as many parts as places in `out`; they count through an image.
+    """
+    images, rows, columns = x.shape
+    down, across = out.shape[1], out.shape[2]
+    for a in range(images):
+        for i in range(down):
+            top, bottom = i * rows // down, -(-(i + 1) * rows // down)
+            for j in range(across):
+                left, right = j * columns // across, -(-(j + 1) * columns // across)
+                best, place = x[a, top, left], top * columns + left
+                for r in range(top, bottom):
+                    c = left
+                    while c < right and best == best:
+                        while c < right and x[a, r, c] <= best:  # mostly so: a loop of its own
+                            c += 1
+                        if c < right:
+                            best, place = x[a, r, c], r * columns + c
+                out[a, i, j] = place

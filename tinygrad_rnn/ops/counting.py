@@ -43,6 +43,9 @@ def nansum(x: Any, *, axis: Any = None, keepdims: bool = False) -> Any:
     keepdims : bool
         Whether the axes stay, with size 1.
     """
+    found = x.sum(_of(x, axis), keepdims=keepdims)
+    if found.dtype.kind != "f" or not np.isnan(found).any():
+        return found  # so no element was nan
     return np.nansum(x, axis=_of(x, axis), keepdims=keepdims)
 
 

@@ -313,6 +313,8 @@ def axes_of(axis: Any, ndim: int) -> tuple[int, ...]:
     """
     if axis is None:
         return tuple(range(ndim))
+    if type(axis) is int and -ndim <= axis < ndim:  # which is usual
+        return (axis % ndim,)
     axes: list[int] = []
     for a in axis if isinstance(axis, (tuple, list)) else (axis,):
         if not isinstance(a, (int, np.integer)) or isinstance(a, bool):

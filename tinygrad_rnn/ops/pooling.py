@@ -8,17 +8,12 @@ from typing import Any
 import numpy as np
 
 from ..core.errors import DtypeError, ShapeError
-from ..core.memory import empty
-from ..core.primitive import Spec
 from ..core.record import apply
-from ..core.tensor import Tensor
-from ..kernels import places
 from .checks import flag
-from .define import axis_of, operand, primitive
-from .reductions import argmax
-from .shaping import broadcast_to, expand_dims, squeeze, stack
-from .taking import add_along_axis, take_along_axis
-from .windows import bordered, fit, settings_of, unwindows, windows, windows_shape
+from .define import operand
+from .parts import PARTS_MAX, parts_mean
+from .pooled import WINDOW_MAX, window_sum
+from .windows import bordered, fit, settings_of
 
 
 def max_pool1d(
@@ -180,168 +175,6 @@ def adaptive_max_pool2d(x: Any, size: Any) -> Any:
     return _adaptive("adaptive_max_pool2d", 2, x, size, True)
 
 
-# --- the largest element of each window -----------------------------------------------------------
-
-
-def _window_shape(x: Any, *, size: Any, stride: Any, dilation: Any) -> Spec:
-    steps = {"size": size, "stride": stride, "dilation": dilation}
-    return Spec(windows_shape(x, **steps).shape[: -len(size)], x.dtype)
-
-
-def _places_shape(x: Any, *, size: Any, stride: Any, dilation: Any) -> Spec:
-    return Spec(_window_shape(x, size=size, stride=stride, dilation=dilation).shape, np.int64)
-
-
-def _in_row(x: Any, k: int) -> Any:
-    """Return x with its last k axes as one."""
-    return x.reshape((*x.shape[:-k], math.prod(x.shape[-k:])))
-
-
-def _places_of_others(x: Any, size: Any, stride: Any, dilation: Any) -> Any:
-    k = len(size)
-    numbers = np.arange(math.prod(x.shape[-k:])).reshape(x.shape[-k:])
-    each = _in_row(windows(numbers, size, stride, dilation), k)
-    first = argmax(_in_row(windows(x, size, stride, dilation), k), -1)
-    each = broadcast_to(each, (*first.shape, each.shape[-1]))
-    return squeeze(take_along_axis(each, expand_dims(first, -1), -1), -1)
-
-
-def _window_max_of_others(x: Any, size: Any, stride: Any, dilation: Any) -> Any:
-    return _largest(_in_row(windows(x, size, stride, dilation), len(size)))
-
-
-WINDOWS = [
-    ([(2, 7)], {"size": (3,), "stride": (2,), "dilation": (1,)}),
-    ([(1, 2, 5, 6)], {"size": (2, 3), "stride": (1, 2), "dilation": (2, 1)}),
-]
-
-
-@primitive(shape=_places_shape, examples=WINDOWS, decomposition=_places_of_others)
-def window_argmax(x: Any, *, size: Any, stride: Any, dilation: Any) -> Any:
-    """Return where the first of the largest elements of each window is, counted along its axes."""
-    steps = {"size": size, "stride": stride, "dilation": dilation}
-    k, out = len(size), empty(_places_shape(x, **steps).shape, np.dtype(np.int64))
-    if k > 2 or not out.size:
-        return _places_of_others(x, **steps)
-    images = x.reshape((-1, *(1,) * (2 - k), *x.shape[-k:]))
-    counts = out.reshape((-1, *(1,) * (2 - k), *out.shape[-k:]))
-    each = [n for given in steps.values() for n in ((1,) * (2 - k) + tuple(given))]
-    return out if places.largest(images, tuple(each), counts) else _places_of_others(x, **steps)
-
-
-def _window_max_rule(g: Any, x: Any, size: Any, stride: Any, dilation: Any) -> Any:
-    k, found = len(size), window_argmax(x, size, stride, dilation)
-    zeros = np.zeros((*x.shape[:-k], math.prod(x.shape[-k:])), g.dtype)
-    return add_along_axis(zeros, _in_row(found, k), _in_row(g, k), -1).reshape(x.shape)
-
-
-def _window_max_tangent(t: Any, out: Any, x: Any, *, size: Any, stride: Any, dilation: Any) -> Any:
-    k, found = len(size), window_argmax(x, size, stride, dilation)
-    return take_along_axis(_in_row(t, k), _in_row(found, k), -1).reshape(found.shape)
-
-
-@primitive(
-    _window_max_rule,
-    shape=_window_shape,
-    tangent=_window_max_tangent,
-    name="window_max",
-    examples=WINDOWS,
-    decomposition=_window_max_of_others,
-    rule_in_words="The first of the largest elements of a window gets its gradient.",
-)
-def _window_max(x: Any, *, size: Any, stride: Any, dilation: Any) -> Any:
-    found = window_argmax(x, size, stride, dilation)
-    k = len(size)
-    return take_along_axis(_in_row(x, k), _in_row(found, k), -1).reshape(found.shape)
-
-
-# --- sums of windows along one axis ---------------------------------------------------------------
-
-SEVERAL = (
-    16  # elements of a window up to which adding all first ones, all second ones, ... is quicker
-)
-
-
-def _summed_shape(x: Any, *, axis: int, size: int, stride: int, dilation: int) -> Spec:
-    a = axis_of(axis, x.ndim)
-    count = (x.shape[a] - dilation * (size - 1) - 1) // stride + 1
-    if count < 1:
-        raise ShapeError(f"no window of {size} fits on axis {axis} of shape {x.shape}")
-    return Spec((*x.shape[:a], count, *x.shape[a + 1 :]), x.dtype)
-
-
-def _spread_shape(x: Any, *, axis: int, length: int, size: int, stride: int, dilation: int) -> Spec:
-    a = axis_of(axis, x.ndim)
-    return Spec((*x.shape[:a], length, *x.shape[a + 1 :]), x.dtype)
-
-
-def _each(whole: Any, axis: int, count: int, size: int, stride: int, dilation: int) -> list[Any]:
-    """Return the first elements of all windows, the second ones, and so on."""
-    lead = (slice(None),) * (axis % whole.ndim)
-    starts = range(0, dilation * size, dilation)
-    return [whole[(*lead, slice(s, s + stride * (count - 1) + 1, stride))] for s in starts]
-
-
-def _summed_of_others(x: Any, axis: int, size: int, stride: int, dilation: int) -> Any:
-    parts = windows(x.swapaxes(axis, -1), size, stride, dilation)
-    return parts.sum(axis=-1).swapaxes(axis, -1)
-
-
-def _spread_of_others(x: Any, axis: int, length: int, size: int, stride: int, dilation: int) -> Any:
-    g = expand_dims(x.swapaxes(axis, -1), -1)
-    g = unwindows(broadcast_to(g, (*g.shape[:-1], size)), length, stride, dilation)
-    return g.swapaxes(axis, -1)
-
-
-@primitive(
-    lambda g, like_x, axis, size, stride, dilation: _spread(
-        g, axis, like_x.shape[axis], size, stride, dilation
-    ),
-    shape=_summed_shape,
-    linear="jointly",
-    name="window_sum",
-    examples=[
-        ([(2, 7)], {"axis": -1, "size": 3, "stride": 2, "dilation": 1}),
-        ([(6, 2)], {"axis": 0, "size": 2, "stride": 1, "dilation": 3}),
-    ],
-    decomposition=_summed_of_others,
-    rule_in_words="Each element gets the gradients of all windows that it is in.",
-)
-def _summed(x: Any, *, axis: int, size: int, stride: int, dilation: int) -> Any:
-    shape = _summed_shape(x, axis=axis, size=size, stride=stride, dilation=dilation).shape
-    if size > SEVERAL:
-        return _summed_of_others(x, axis, size, stride, dilation)
-    first, *others = _each(x, axis, shape[axis], size, stride, dilation)
-    out = empty(shape, x.dtype)
-    if not others:
-        np.copyto(out, first)
-        return out
-    np.add(first, others[0], out=out)
-    for other in others[1:]:
-        out += other
-    return out
-
-
-@primitive(
-    lambda g, axis, size, stride, dilation: _summed(g, axis, size, stride, dilation),
-    shape=_spread_shape,
-    linear="jointly",
-    name="window_spread",
-    examples=[
-        ([(2, 3)], {"axis": -1, "length": 8, "size": 3, "stride": 2, "dilation": 1}),
-        ([(3, 2)], {"axis": 0, "length": 6, "size": 2, "stride": 1, "dilation": 3}),
-    ],
-    decomposition=_spread_of_others,
-)
-def _spread(x: Any, *, axis: int, length: int, size: int, stride: int, dilation: int) -> Any:
-    """Add each number to all elements of its window: the transpose of `window_sum`."""
-    out = empty((*x.shape[: axis % x.ndim], length, *x.shape[axis % x.ndim + 1 :]), x.dtype)
-    out[...] = 0
-    for part in _each(out, axis, x.shape[axis], size, stride, dilation):
-        part += x
-    return out
-
-
 # --- how they are done ----------------------------------------------------------------------------
 
 
@@ -425,13 +258,6 @@ class _Pool:
         return padded, steps
 
 
-def _largest(parts: Any, axis: int = -1) -> Any:
-    first = expand_dims(argmax(parts, axis), axis)
-    if isinstance(first, Tensor) and first.node is None:  # an index, which is not recorded
-        first.name = "place of the largest"
-    return squeeze(take_along_axis(parts, first, axis), axis)
-
-
 def _floating(name: str, x: Any) -> None:
     if x.dtype.kind != "f":
         raise DtypeError(f"{name}: expected floating numbers; found {x.dtype}")
@@ -444,7 +270,7 @@ def _max_pool(
     _floating(name, x)
     pool = _Pool(name, k, x, size, stride, padding, dilation, ceil_mode)
     padded, steps = pool.bordered(-math.inf)
-    return apply(_window_max.primitive, (padded,), steps)
+    return apply(WINDOW_MAX, (padded,), steps)
 
 
 def _avg_pool(
@@ -462,7 +288,9 @@ def _avg_pool(
     padded, steps = pool.bordered(0.0)
     total = padded
     for axis in range(k):
-        total = _summed(total, axis - k, *[steps[s][axis] for s in ("size", "stride", "dilation")])
+        total = window_sum(
+            total, axis - k, *[steps[s][axis] for s in ("size", "stride", "dilation")]
+        )
     if with_padding and not any(pool.beyond):
         return total * (1.0 / math.prod(pool.size))
     return total / pool.counts(with_padding)
@@ -474,21 +302,8 @@ def _adaptive(name: str, k: int, x: Any, size: Any, largest: bool) -> Any:
     counts = settings_of(name, k, size=size)["size"]
     if 0 in x.shape[2:]:
         raise ShapeError(f"{name}: there is nothing to pool in shape {tuple(x.shape)}")
-    # the last axis first, so that of equal elements the first in the order of rows is found
-    for axis, count in reversed(list(enumerate(counts, 2))):
-        x = _pooled(x, axis, count, largest)
+    if largest:
+        return apply(PARTS_MAX, (x,), {"counts": counts})
+    for axis, count in enumerate(counts, 2):
+        x = parts_mean(x, axis, count)
     return x
-
-
-def _pooled(x: Any, axis: int, count: int, largest: bool) -> Any:
-    """Return x with parts of an axis made to one element each."""
-    n = x.shape[axis]
-    if n % count == 0:  # parts that do not meet
-        parts = x.reshape((*x.shape[:axis], count, n // count, *x.shape[axis + 1 :]))
-        return _largest(parts, axis + 1) if largest else parts.mean(axis=axis + 1)
-    found = []
-    for k in range(count):
-        place = slice(k * n // count, -(-(k + 1) * n // count))
-        part = x[(*[slice(None)] * axis, place)]
-        found.append(_largest(part, axis) if largest else part.mean(axis=axis))
-    return stack(found, axis)

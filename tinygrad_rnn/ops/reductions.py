@@ -55,11 +55,15 @@ def _spread(reduced: Any, like_x: Any, axis: Any, keepdims: bool) -> Any:
     """Put back the axes that a reduction removed, with size 1."""
     if keepdims:
         return reduced
+    if axis is None:
+        return reduced.reshape((1,) * len(like_x.shape))
     axes = axes_of(axis, like_x.ndim)
     return reduced.reshape(tuple([1 if i in axes else n for i, n in enumerate(like_x.shape)]))
 
 
 def _count(like_x: Any, axis: Any) -> int:
+    if axis is None:
+        return math.prod(like_x.shape)
     return math.prod(like_x.shape[a] for a in axes_of(axis, like_x.ndim))
 
 
@@ -119,7 +123,8 @@ def mean(x: Any, *, axis: Any = None, keepdims: bool = False) -> Any:
     keepdims : bool
         Whether the axes stay, with size 1.
     """
-    return x.mean(_of(x, axis), keepdims=keepdims)
+    total, count = x.sum(_of(x, axis), keepdims=keepdims), _count(x, axis)
+    return total / count if count else x.mean(_of(x, axis), keepdims=keepdims)
 
 
 def _ties(out: Any, x: Any, axis: Any, keepdims: bool) -> Any:

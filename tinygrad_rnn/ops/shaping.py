@@ -67,13 +67,13 @@ def _reshape(x: Any, *, shape: Any) -> Any:
     return x.reshape(shape)
 
 
-_INT = frozenset((int,))  # of which bool is none
+INT = frozenset((int,))  # of which bool is none
 
 
 def whole_numbers(given: tuple[Any, ...], what: str) -> tuple[int, ...]:
     """Return whole numbers that were given one by one or as one sequence."""
     found = given[0] if len(given) == 1 and not isinstance(given[0], (int, np.integer)) else given
-    if type(found) is tuple and _INT.issuperset(map(type, found)):
+    if type(found) is tuple and INT.issuperset(map(type, found)):
         return found
     if not isinstance(found, (tuple, list, range, np.ndarray)) or not all(
         isinstance(n, (int, np.integer)) and not isinstance(n, bool) for n in found

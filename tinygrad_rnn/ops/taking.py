@@ -51,7 +51,9 @@ def within(ids: Any, count: int, what: str, names: str) -> Any:
     known = ids.array if isinstance(ids, Tensor) else ids
     if isinstance(known, Spec) or getattr(ids, "unknown", False):
         return ids if ids.dtype.kind == "u" else where(ids < 0, count, ids.astype(np.int64))
-    if known.size and (known.min() < 0 or known.max() >= count):
+    # a negative one is a very large one without its sign: one look at all of them is enough
+    bits = known.view(f"u{known.itemsize}")
+    if known.size and not bits.max() < count and (known.min() < 0 or known.max() >= count):
         raise OutOfRangeError(
             f"{what} from {known.min()} to {known.max()}; expected 0 to {count - 1}, one of the {count} {names}"
         )
@@ -239,9 +241,8 @@ def _in_one_pass(name: str, array: Any, indices: Any, other: Any, axis: int) -> 
     It takes indices with the sizes of the array except on the axis. Beyond the axis it stops; then
     NumPy says what is wrong.
     """
-    a = axis_of(axis, array.ndim)
-    full = (*array.shape[:a], *indices.shape[a : a + 1], *array.shape[a + 1 :])
-    fits = indices.shape == full == other.shape
+    a, shape, given = axis_of(axis, array.ndim), array.shape, indices.shape
+    fits = given == other.shape and (*shape[:a], *given[a : a + 1], *shape[a + 1 :]) == given
     return at_places(name, array, indices, other, a) if fits else None
 
 

@@ -17,6 +17,7 @@ from .checks import shown
 from .define import operand, primitive
 from .facts import Gather, Scatter
 from .linear import matmul
+from .shaping import INT
 from .shifting import pad
 from .views import Axis, Size, View
 
@@ -200,6 +201,9 @@ def settings_of(name: str, k: int, least: int = 1, **settings: Any) -> dict[str,
     found = {}
     for key, value in settings.items():
         sizes = tuple(value) if isinstance(value, (tuple, list)) else (value,) * k
+        if len(sizes) == k and INT.issuperset(map(type, sizes)) and k and min(sizes) >= least:
+            found[key] = sizes  # which is usual
+            continue
         if (
             not sizes
             or len(sizes) != k
