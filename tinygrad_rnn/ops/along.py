@@ -59,8 +59,8 @@ def _softmax_of_others(x: Any, axis: int) -> Any:
 )
 def softmax(x: Any, *, axis: int = -1) -> Any:
     """Return exp(x) / sum(exp(x)) along an axis, without overflow."""
-    e = np.exp(x - np.max(x, axis=axis, keepdims=True)) if x.size else x
-    return e / np.sum(e, axis=axis, keepdims=True)
+    e = np.exp(x - x.max(axis, keepdims=True)) if x.size else x
+    return e / e.sum(axis, keepdims=True)
 
 
 def _log_softmax_of_others(x: Any, axis: int) -> Any:
@@ -80,8 +80,8 @@ def log_softmax(x: Any, *, axis: int = -1) -> Any:
     """Return log(softmax(x)) along an axis, without overflow or loss of small values."""
     if not x.size:
         return x
-    shifted = x - plain_zero(np.max(x, axis=axis, keepdims=True))
-    return shifted - np.log(np.sum(np.exp(shifted), axis=axis, keepdims=True))
+    shifted = x - plain_zero(x.max(axis, keepdims=True))
+    return shifted - np.log(np.exp(shifted).sum(axis, keepdims=True))
 
 
 @primitive(
