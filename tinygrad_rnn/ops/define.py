@@ -34,6 +34,7 @@ def operation(primitive: Primitive, forward: Callable[..., Any]) -> Callable[...
     if names:
         checks = {name: words for name, words in kinds_of(forward).items() if name != "dtype"}
         plain = {name: plain_types(checks.get(name)) for name in names}
+        run = of_one(primitive) if count == 1 else None
 
         def op(*args: Any, **given: Any) -> Any:
             if len(args) > count:
@@ -56,7 +57,7 @@ def operation(primitive: Primitive, forward: Callable[..., Any]) -> Callable[...
                 )
             # a number has a shape, too
             first = np.asarray(args[0]) if isinstance(args[0], (int, float)) else args[0]
-            return apply(primitive, (first, *args[1:count]), params)
+            return run(first, params) if run else apply(primitive, (first, *args[1:count]), params)
 
     elif count == 1 and primitive.rules:
         op = _unary(primitive)
@@ -81,31 +82,41 @@ def operation(primitive: Primitive, forward: Callable[..., Any]) -> Callable[...
 # unusual goes to `apply`.
 
 
-def _unary(primitive: Primitive) -> Callable[..., Any]:
-    """Return the public function of a primitive of one input and no parameters."""
-    rule: Any = primitive.rules[0]
+def of_one(primitive: Primitive) -> Callable[[Any, dict[str, Any]], Any]:
+    """Return `apply` for a primitive of one input, as a function of it and the parameters."""
+    rule: Any = primitive.rules[0] if primitive.rules else None
     keeps_out, keeps_input = (k in primitive.kept[1] for k in (0, 1))
 
-    def op(x: Any) -> Any:
+    def run(x: Any, params: dict[str, Any]) -> Any:
         now = context()
         if not isinstance(x, Tensor) or now.tracing or now.watch is not None:
-            return apply(primitive, (np.asarray(x) if isinstance(x, bool) else x,))
+            return apply(primitive, (x,), params)
         array, node = x.array, x.node
         dtype = array.dtype
         if dtype is not FLOAT32 and dtype is not FLOAT64:
-            return apply(primitive, (x,))
+            return apply(primitive, (x,), params)
         try:
-            out = primitive.forward(array)
+            out = primitive.forward(array, **params)
         except Exception:
-            return apply(primitive, (x,))  # fails again, and explains
+            return apply(primitive, (x,), params)  # fails again, and explains
         if type(out) is not np.ndarray:
             out = np.asarray(out)
         if node is None or not node.requires_grad or not now.grad_enabled:
             return Tensor(out)
-        if out.dtype is not dtype:
+        if rule is None or (out.dtype is not dtype and out.dtype.kind != "f"):
             return Tensor(out)  # a comparison: no gradient
         saved = (out if keeps_out else None, array if keeps_input else None)
-        return record(primitive, (node,), ((node, 0, rule),), NO_PARAMS, saved, out)
+        return record(primitive, (node,), ((node, 0, rule),), params, saved, out)
+
+    return run
+
+
+def _unary(primitive: Primitive) -> Callable[..., Any]:
+    """Return the public function of a primitive of one input and no parameters."""
+    run = of_one(primitive)
+
+    def op(x: Any) -> Any:
+        return run(np.asarray(x) if isinstance(x, bool) else x, NO_PARAMS)
 
     return op
 

@@ -15,7 +15,7 @@ from ..core.primitive import Primitive, Spec
 from ..core.record import apply
 from ..core.tensor import Tensor
 from .checks import shown
-from .define import axes_of, axis_of, broadcast, operand, primitive
+from .define import axes_of, axis_of, broadcast, of_one, operand, primitive
 from .facts import FREE, Gather
 from .views import Axis, Piece, Regrouped, Size, View, known_size, on_axis, reshaped, shifted
 
@@ -67,6 +67,9 @@ def _reshape(x: Any, *, shape: Any) -> Any:
     return x.reshape(shape)
 
 
+_regrouped = of_one(_reshape.primitive)
+
+
 INT = frozenset((int,))  # of which bool is none
 
 
@@ -85,9 +88,7 @@ def whole_numbers(given: tuple[Any, ...], what: str) -> tuple[int, ...]:
 def reshape(x: Any, *shape: Any) -> Any:
     """Return the same values in another shape; one size may be -1."""
     x = operand(x, "reshape")
-    return as_view(
-        x, apply(_reshape.primitive, (x,), {"shape": whole_numbers(shape, "reshape: shape")})
-    )
+    return as_view(x, _regrouped(x, {"shape": whole_numbers(shape, "reshape: shape")}))
 
 
 def _transpose_shape(x: Any, *, axes: Any) -> Spec:
@@ -119,13 +120,14 @@ def _transpose(x: Any, *, axes: Any) -> Any:
     return x.transpose(axes)
 
 
+_reordered = of_one(_transpose.primitive)
+
+
 def transpose(x: Any, *axes: Any) -> Any:
     """Bring the axes into another order; without `axes`, reverse them."""
     x = operand(x, "transpose")
     given = () if len(axes) == 1 and axes[0] is None else whole_numbers(axes, "transpose: axes")
-    return as_view(
-        x, apply(_transpose.primitive, (x,), {"axes": given or tuple(range(x.ndim)[::-1])})
-    )
+    return as_view(x, _reordered(x, {"axes": given or tuple(range(x.ndim)[::-1])}))
 
 
 def swapaxes(x: Any, axis1: int, axis2: int) -> Any:
