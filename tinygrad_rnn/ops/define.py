@@ -88,10 +88,10 @@ def of_one(primitive: Primitive) -> Callable[[Any, dict[str, Any]], Any]:
     keeps_out, keeps_input = (k in primitive.kept[1] for k in (0, 1))
 
     def run(x: Any, params: dict[str, Any]) -> Any:
-        now = context()
-        if not isinstance(x, Tensor) or now.tracing or now.watch is not None:
+        now, alone = context(), type(x) is np.ndarray
+        if not (alone or isinstance(x, Tensor)) or now.tracing or now.watch is not None:
             return apply(primitive, (x,), params)
-        array, node = x.array, x.node
+        array, node = (x, None) if alone else (x.array, x.node)
         dtype = array.dtype
         if dtype is not FLOAT32 and dtype is not FLOAT64:
             return apply(primitive, (x,), params)
@@ -99,6 +99,8 @@ def of_one(primitive: Primitive) -> Callable[[Any, dict[str, Any]], Any]:
             out = primitive.forward(array, **params)
         except Exception:
             return apply(primitive, (x,), params)  # fails again, and explains
+        if alone:
+            return out
         if type(out) is not np.ndarray:
             out = np.asarray(out)
         if node is None or not node.requires_grad or not now.grad_enabled:
