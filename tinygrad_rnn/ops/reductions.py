@@ -55,15 +55,11 @@ def _spread(reduced: Any, like_x: Any, axis: Any, keepdims: bool) -> Any:
     """Put back the axes that a reduction removed, with size 1."""
     if keepdims:
         return reduced
-    if axis is None:
-        return reduced.reshape((1,) * len(like_x.shape))
     axes = axes_of(axis, like_x.ndim)
     return reduced.reshape(tuple([1 if i in axes else n for i, n in enumerate(like_x.shape)]))
 
 
 def _count(like_x: Any, axis: Any) -> int:
-    if axis is None:
-        return math.prod(like_x.shape)
     return math.prod(like_x.shape[a] for a in axes_of(axis, like_x.ndim))
 
 
