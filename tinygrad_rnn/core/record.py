@@ -128,8 +128,7 @@ def _node_of(x: Any, array: Any, node: Any) -> Any:
 def _array(primitive: Primitive, x: Any, inputs: Sequence[Any]) -> Any:
     """Return an operand that is no tensor and no number as an array."""
     try:
-        found = as_array(x)
-        if found.dtype.kind in "fbiu":
+        if (found := as_array(x)).dtype.kind in "fbiu":
             return found
         fault = f"expected tensors, arrays or numbers; found {type(x).__name__}"
     except DtypeError as error:

@@ -179,8 +179,7 @@ class Gradients(dict[Node, Any]):
         """Add a gradient to what the node has collected; None is no gradient."""
         if gradient is None:
             return
-        before = self.get(node)
-        if before is None:
+        if (before := self.get(node)) is None:
             self[node] = gradient
         elif node in self.own:
             np.add(before, gradient, before)
@@ -331,8 +330,7 @@ def push_forward(
             if type(node.saved) is Freed:
                 raise _freed_error(node, node.saved)
             saved = _as_tensors(node) if create_graph else node.saved
-            found = tangent(node, arriving, saved)
-            if found is not None:
+            if (found := tangent(node, arriving, saved)) is not None:
                 tangents[node] = found
     return tangents
 

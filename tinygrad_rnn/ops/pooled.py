@@ -105,16 +105,16 @@ def _window_max(x: Any, *, size: Any, stride: Any, dilation: Any) -> Any:
 
 # --- sums of windows along one axis ---------------------------------------------------------------
 
-SEVERAL = (
-    16  # elements of a window up to which the first ones of all are added, then the second ...
-)
+SEVERAL = 16  # elements of a window up to which all first ones are added, then all second ones
 
 
 def _summed_shape(x: Any, *, axis: int, size: int, stride: int, dilation: int) -> Spec:
-    a = axis_of(axis, x.ndim)
-    count = (x.shape[a] - dilation * (size - 1) - 1) // stride + 1
+    a, span = axis_of(axis, x.ndim), dilation * (size - 1) + 1
+    count = (x.shape[a] - span) // stride + 1
     if count < 1:
-        raise ShapeError(f"no window of {size} fits on axis {axis} of shape {x.shape}")
+        raise ShapeError(
+            f"a window of size {size} with dilation {dilation} covers {span} places; axis {axis} of shape {x.shape} has {x.shape[a]}"
+        )
     return Spec((*x.shape[:a], count, *x.shape[a + 1 :]), x.dtype)
 
 
