@@ -28,10 +28,12 @@ _KINDS = frozenset((np.dtype(np.float32), np.dtype(np.float64), _WHOLE))
 @functools.cache
 def _library(dtype: np.dtype[Any]) -> Any:
     """Return the functions of places_code.py for a kind of number, or None if they cannot be had."""
+    from numba.core.errors import NumbaError
+
     text = CODE.read_text(encoding="utf-8").replace("types.float32", f"types.{dtype}")
     try:
         return runtime.load(text)
-    except (ImportError, OSError, RuntimeError) as error:
+    except (NumbaError, ImportError, OSError, RuntimeError) as error:
         runtime.complain(error)
         return None
 

@@ -283,6 +283,9 @@ def _avg_pool(
     count_include_pad: Any,
     ceil_mode: Any,
 ) -> Any:
+    x = operand(x, name)
+    # sums of small integers would not fit their dtype
+    x = x if x.dtype.kind == "f" else x.astype(np.float32)
     pool = _Pool(name, k, x, size, stride, padding, 1, ceil_mode)
     with_padding = flag(count_include_pad, f"{name}: count_include_pad")
     padded, steps = pool.bordered(0.0)
@@ -292,7 +295,7 @@ def _avg_pool(
             total, axis - k, *[steps[s][axis] for s in ("size", "stride", "dilation")]
         )
     if with_padding and not any(pool.beyond):
-        return total * (1.0 / math.prod(pool.size))
+        return total / math.prod(pool.size)
     return total / pool.counts(with_padding)
 
 
