@@ -194,6 +194,11 @@ EQUIVALENT: dict[tuple[str, str], str] = {
     ("part, x", "1 -> 2"): "every negative size means: what is left over",
     ("take_along_axis, x", "like_x -> g"): LIKE,
     ("_pad_rule", "like_x -> g"): LIKE,
+    **{
+        (f"window_max, {part}", f"size -> {other}"): "only its length is read, the number of axes"
+        for part in ("x", "tangent")
+        for other in ("stride", "dilation")
+    },
     ("_added", "out -> value"): LIKE,
     (
         "_windows_rule",

@@ -288,6 +288,22 @@ def test_pooling_keeps_float32_and_shows_nan() -> None:
         assert tg.avg_pool1d(x, 2, **settings).dtype == np.float32
 
 
+@pytest.mark.parametrize("dtype", [np.uint8, np.int32, np.bool_])
+def test_means_of_integers_do_not_overflow(dtype: Any) -> None:
+    x = np.full((1, 1, 4, 4), 200).astype(dtype)
+    for settings in ({}, {"padding": 1, "count_include_pad": False}, {"ceil_mode": True}):
+        out = tg.avg_pool2d(tg.tensor(x), 3, 2, **settings)
+        assert out.dtype == np.float32
+        np.testing.assert_array_equal(out.numpy(), np.full(out.shape, x[0, 0, 0, 0]))
+
+
+def test_a_window_of_more_than_a_few_elements_is_added_up_alike(rng: np.random.Generator) -> None:
+    x = rng.normal(size=(2, 3, 50))
+    found = tg.avg_pool1d(tg.tensor(x), 20, 3).numpy()
+    expected = np.stack([x[..., k : k + 20].mean(-1) for k in range(0, 31, 3)], -1)
+    np.testing.assert_allclose(found, expected, rtol=1e-12)
+
+
 # --- errors ---------------------------------------------------------------------------------------------------------------
 
 

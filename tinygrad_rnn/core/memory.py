@@ -51,3 +51,10 @@ def empty(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Any:
     # this is None, too, if another thread was quicker
     memory = _free.pop(next((key for key, m in list(_free.items()) if m.size == size), 0), None)
     return np.asarray(_Block(np.empty(size, np.uint8) if memory is None else memory, shape, dtype))
+
+
+def copied(array: Any) -> Any:
+    """Return a copy of an array, row by row in memory."""
+    out = empty(array.shape, array.dtype)
+    out[...] = array
+    return out

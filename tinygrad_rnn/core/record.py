@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from .errors import AnomalyError, DtypeError, ShapeError, TinygradError, TraceError, restated
+from .memory import copied
 from .primitive import Primitive, Rule, Spec
 from .tape import NO_PARAMS, Leaf, Node, Where, caller, context
 from .tensor import FLOAT32, FLOAT64, Tensor, as_array
@@ -86,8 +87,7 @@ def apply(primitive: Primitive, inputs: Sequence[Any], params: dict[str, Any] = 
         return Tensor(out)
     if mixed:  # an array of the caller's may be written to later: what is kept of it is a copy
         arrays = [
-            a.copy() if isinstance(x, np.ndarray) else a
-            for x, a in zip(inputs, arrays, strict=True)
+            copied(a) if type(x) is np.ndarray else a for x, a in zip(inputs, arrays, strict=True)
         ]
     if None in nodes:
         nodes = list(map(_node_of, inputs, arrays, nodes))
@@ -128,8 +128,7 @@ def _node_of(x: Any, array: Any, node: Any) -> Any:
 def _array(primitive: Primitive, x: Any, inputs: Sequence[Any]) -> Any:
     """Return an operand that is no tensor and no number as an array."""
     try:
-        found = as_array(x)
-        if found.dtype.kind in "fbiu":
+        if (found := as_array(x)).dtype.kind in "fbiu":
             return found
         fault = f"expected tensors, arrays or numbers; found {type(x).__name__}"
     except DtypeError as error:
@@ -151,11 +150,8 @@ def _promote(primitive: Primitive, inputs: Sequence[Any]) -> list[Any] | None:
     chosen = [inputs[i] for i in places]
     typed = [x for x in chosen if hasattr(x, "dtype")]
     floats = {x.dtype for x in typed if x.dtype.kind == "f"}
-    decisive = {
-        x.dtype
-        for x in typed
-        if x.dtype.kind == "f" and isinstance(x, Tensor) and not getattr(x, "weak", False)
-    } or floats
+    strong = [x for x in typed if isinstance(x, Tensor) and not getattr(x, "weak", False)]
+    decisive = {x.dtype for x in strong if x.dtype.kind == "f"} or floats
     if len(decisive) > 1:
         raise DtypeError(
             f"{primitive.name}: float32 and float64 do not mix; the inputs are {', '.join(describe(x) for x in chosen)}. "

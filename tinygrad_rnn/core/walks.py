@@ -61,8 +61,8 @@ def backward(
         raise GraphError(
             f"backward: a tensor of shape {self.shape} is not one number; sum it, or pass backward(gradient) of that shape."
         )
-    given = np.ones(self.shape) if gradient is None else gradient
-    seed = like(self, given, "backward: the gradient")
+    ones = Tensor(np.ones(self.shape, self.dtype))
+    seed = ones if gradient is None else like(self, gradient, "backward: the gradient")
     now = context()
     if now.tracing and now.effects is None:
         raise GraphError(
@@ -179,8 +179,7 @@ class Gradients(dict[Node, Any]):
         """Add a gradient to what the node has collected; None is no gradient."""
         if gradient is None:
             return
-        before = self.get(node)
-        if before is None:
+        if (before := self.get(node)) is None:
             self[node] = gradient
         elif node in self.own:
             np.add(before, gradient, before)
@@ -242,8 +241,7 @@ def _gradient(rule: Any, g: Any, saved: Any, node: Node, source: Node, position:
         ):
             raise
         text = _rule_text(node, position, f"raised {type(error).__name__}: {error}")
-        known = isinstance(error, _KNOWN)
-        raise (restated(error, text) if known else RuleError(text)) from error
+        raise (restated(error, text) if isinstance(error, _KNOWN) else RuleError(text)) from error
     if getattr(gradient, "shape", None) == source.shape and gradient.dtype is source.dtype:
         return gradient
     if gradient is None:
@@ -263,10 +261,8 @@ def leading_to(targets: Iterable[Node], order: Iterable[Node]) -> set[Node]:
     """Find the nodes through which the targets reach the roots; the targets are among them."""
     found = set(targets)
     for node in order:
-        for source, _, _ in node.edges:
-            if source in found:
-                found.add(node)
-                break
+        if any(source in found for source, _, _ in node.edges):
+            found.add(node)
     return found
 
 
@@ -334,8 +330,7 @@ def push_forward(
             if type(node.saved) is Freed:
                 raise _freed_error(node, node.saved)
             saved = _as_tensors(node) if create_graph else node.saved
-            found = tangent(node, arriving, saved)
-            if found is not None:
+            if (found := tangent(node, arriving, saved)) is not None:
                 tangents[node] = found
     return tangents
 

@@ -93,7 +93,8 @@ def smooth_l1_loss(
     """
     beta = number(beta, "smooth_l1_loss: beta", "[0, inf)")
     difference, weights = _difference("smooth_l1_loss", prediction, target, mask)
-    values = huber(difference, delta=beta) / beta if beta else abs(difference)
+    values = huber(difference, delta=beta) if beta else abs(difference)
+    values = values if beta in (0, 1) else values / beta
     return reduced("smooth_l1_loss", values, weights, reduction)
 
 

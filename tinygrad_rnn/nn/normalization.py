@@ -15,7 +15,7 @@ from ..core.tensor import Tensor
 from ..module import Buffer, Module, Parameter
 from ..ops.checks import size, sizes
 from ..ops.define import operand
-from ..ops.elementwise import sqrt, square
+from ..ops.elementwise import reciprocal, sqrt, square
 from ..recurrent.context import sequence_context
 from ..recurrent.effects import draw, emit, stands_for_others
 
@@ -100,7 +100,7 @@ class RMSNorm(Module):
         """Normalise x of shape (..., *normalized_shape); the shape stays."""
         x, axes = _ending(self, x)
         eps = float(np.finfo(x.dtype).eps) if self.eps is None else self.eps
-        y = x / sqrt(square(x).mean(axis=axes, keepdims=True) + eps)
+        y = x * reciprocal(sqrt(square(x).mean(axis=axes, keepdims=True) + eps))
         return y if self.weight is None else y * self.weight
 
 
@@ -151,13 +151,15 @@ class GroupNorm(Module):
                 f"GroupNorm: expected 2 axes or more, the second of size {self.num_channels}; found shape {tuple(x.shape)}"
             )
         shape = tuple(x.shape)
-        each = self.num_channels // self.num_groups * math.prod(shape[2:])
-        groups = x.reshape((shape[0], self.num_groups, each))
-        centred = groups - groups.mean(axis=-1, keepdims=True)
-        y = centred / sqrt(square(centred).mean(axis=-1, keepdims=True) + self.eps)
-        y, channels = y.reshape(shape), (self.num_channels, *[1] * (len(shape) - 2))
-        y = y if self.weight is None else y * self.weight.reshape(channels)
-        return y if self.bias is None else y + self.bias.reshape(channels)
+        channels = (self.num_groups, self.num_channels // self.num_groups, 1)
+        groups = x.reshape((shape[0], *channels[:2], math.prod(shape[2:])))
+        centred = groups - groups.mean(axis=(2, 3), keepdims=True)
+        scale = reciprocal(sqrt(square(centred).mean(axis=(2, 3), keepdims=True) + self.eps))
+        # one number for each channel, so that all elements are multiplied once
+        scale = scale if self.weight is None else scale * self.weight.reshape(channels)
+        y = centred * scale
+        y = y if self.bias is None else y + self.bias.reshape(channels)
+        return y.reshape(shape)
 
 
 def _last_axes(name: str, given: Any) -> tuple[int, ...]:

@@ -10,7 +10,9 @@ from typing import Any
 import numpy as np
 
 from ..core.errors import ShapeError
+from ..core.memory import empty
 from ..core.primitive import Spec
+from ..kernels import places
 from .define import axes_of, numpys, operand, primitive
 from .elementwise import exp, log, logaddexp, logical_and, where
 from .facts import LARGEST, SMALLEST, SUM
@@ -57,8 +59,8 @@ def _softmax_of_others(x: Any, axis: int) -> Any:
 )
 def softmax(x: Any, *, axis: int = -1) -> Any:
     """Return exp(x) / sum(exp(x)) along an axis, without overflow."""
-    e = np.exp(x - np.max(x, axis=axis, keepdims=True)) if x.size else x
-    return e / np.sum(e, axis=axis, keepdims=True)
+    e = np.exp(x - x.max(axis, keepdims=True)) if x.size else x
+    return e / e.sum(axis, keepdims=True)
 
 
 def _log_softmax_of_others(x: Any, axis: int) -> Any:
@@ -78,8 +80,8 @@ def log_softmax(x: Any, *, axis: int = -1) -> Any:
     """Return log(softmax(x)) along an axis, without overflow or loss of small values."""
     if not x.size:
         return x
-    shifted = x - plain_zero(np.max(x, axis=axis, keepdims=True))
-    return shifted - np.log(np.sum(np.exp(shifted), axis=axis, keepdims=True))
+    shifted = x - plain_zero(x.max(axis, keepdims=True))
+    return shifted - np.log(np.exp(shifted).sum(axis, keepdims=True))
 
 
 @primitive(
@@ -135,13 +137,25 @@ def _part(x: Any, axis: int, start: int, stop: int) -> Any:
     return x[tuple([slice(start, stop) if i == axis else slice(None) for i in range(x.ndim)])]
 
 
-def _holders(out: Any, axis: int) -> Any:
-    """Return for each running maximum the index of its element: the first of equal ones."""
-    n, places = out.shape[axis], [1] * out.ndim
-    places[axis] = n
+def _holders_of_others(out: Any, axis: int) -> Any:
+    n, along = out.shape[axis], [1] * out.ndim
+    along[axis] = n
     before = take(out, np.maximum(np.arange(n) - 1, 0), axis)
     begins = logical_and(out != before, before == before)  # after a nan nothing begins
-    return cummax(where(begins, np.arange(n).reshape(places), 0), axis)
+    return cummax(where(begins, np.arange(n).reshape(along), 0), axis)
+
+
+def _holders_shape(out: Any, *, axis: int = -1) -> Spec:
+    return Spec(_one_axis(out, axis=axis).shape, np.int64)
+
+
+@primitive(shape=_holders_shape, name="holders", examples=ALONG, decomposition=_holders_of_others)
+def _holders(out: Any, *, axis: int = -1) -> Any:
+    """Return for each running extreme the index of its element: the first of equal ones."""
+    found = empty(out.shape, np.dtype(np.int64))
+    if places.holders(out, found, axis % out.ndim):
+        return found
+    return _holders_of_others(out, axis % out.ndim)
 
 
 def _running_extreme_rule(g: Any, out: Any, axis: int) -> Any:
@@ -168,7 +182,7 @@ def cummax(x: Any, *, axis: int = -1) -> Any:
     The gradient of each goes to the element that `argmax` finds up to there: the first of equal
     ones, where `max` lets them share. From the first nan on it is nan; 0.0 stands for -0.0.
     """
-    return plain_zero(np.maximum.accumulate(np.atleast_1d(x), axis=axis).reshape(x.shape))
+    return _extremes(x, axis, np.maximum)
 
 
 @primitive(
@@ -184,7 +198,15 @@ def cummin(x: Any, *, axis: int = -1) -> Any:
 
     The gradient of each goes to the first of equal ones, as that of `cummax`.
     """
-    return plain_zero(np.minimum.accumulate(np.atleast_1d(x), axis=axis).reshape(x.shape))
+    return _extremes(x, axis, np.minimum)
+
+
+def _extremes(x: Any, axis: int, extreme: np.ufunc) -> Any:
+    _one_axis(x, axis=axis)
+    out = empty(x.shape, x.dtype)
+    if x.ndim and places.running(x, out, axis % x.ndim, extreme is np.maximum):
+        return out
+    return plain_zero(extreme.accumulate(np.atleast_1d(x), axis=axis).reshape(x.shape))
 
 
 # --- running logarithms of sums -------------------------------------------------------------------

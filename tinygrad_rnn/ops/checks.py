@@ -155,6 +155,18 @@ def of_kind(value: Any, kinds: list[str], what: str) -> None:
         )
 
 
+def plain_types(kinds: list[str] | None) -> frozenset[type]:
+    """Return types of which every value is of one of these kinds; None is any kind of setting.
+
+    Whoever is called often looks at the type first, and asks `of_kind` about the others.
+    """
+    if kinds is None:
+        return frozenset((int, float, bool, str, tuple, type(None)))
+    return frozenset(_PLAIN[kind] for kind in kinds if kind in _PLAIN)
+
+
+# a float may be nan, which is no number
+_PLAIN = {"int": int, "float": int, "bool": bool, "str": str, "None": type(None)}
 _KINDS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "int": (_whole, "a whole number"),
     "float": (

@@ -13,7 +13,7 @@ from ..core.tensor import Tensor, tensor
 from .checks import array, flag
 from .define import axis_of, numpys, operand, primitive
 from .elementwise import isnan, logical_not, where
-from .reductions import EMPTY, SHAPES, _of, _spread, _sum_shape, mean
+from .reductions import EMPTY, SHAPES, _of, _spread, _sum_shape, mean, summed
 from .reductions import sum as total
 from .shaping import broadcast_to
 
@@ -43,6 +43,9 @@ def nansum(x: Any, *, axis: Any = None, keepdims: bool = False) -> Any:
     keepdims : bool
         Whether the axes stay, with size 1.
     """
+    found = summed(x, axis, keepdims)
+    if found.dtype.kind != "f" or not np.isnan(found).any():
+        return found  # so no element was nan
     return np.nansum(x, axis=_of(x, axis), keepdims=keepdims)
 
 

@@ -20,7 +20,7 @@ from ..core.record import apply, record
 from ..core.tape import NO_PARAMS, context
 from ..core.tensor import FLOAT32, FLOAT64, Tensor
 from ..loops import elementwise
-from .checks import OutOfRangeError, array, kinds_of, of_kind
+from .checks import OutOfRangeError, array, kinds_of, of_kind, plain_types
 from .facts import taken_from
 
 Rule = Callable[..., Any] | None
@@ -36,32 +36,32 @@ def operation(primitive: Primitive, forward: Callable[..., Any]) -> Callable[...
     names = list(primitive.defaults)
     count = len(primitive.inputs)
     if names:
-        kinds = {
-            name: words
-            for name, words in kinds_of(forward).items()
-            if name in names and name != "dtype"
-        }
+        checks = {name: words for name, words in kinds_of(forward).items() if name != "dtype"}
+        plain = {name: plain_types(checks.get(name)) for name in names}
+        run = of_one(primitive) if count == 1 else None
 
         def op(*args: Any, **given: Any) -> Any:
-            given.update(zip(names, args[count:], strict=False))
+            if len(args) > count:
+                given.update(zip(names, args[count:], strict=False))
             params = {**primitive.defaults, **given}
             if len(params) > len(names):
                 extra = {k: given.pop(k) for k in list(given) if k not in names}
                 return further(op, primitive.name, args[:count], given, extra)
             for name, value in given.items():
-                if isinstance(value, Tensor):
-                    raise ShapeError(
-                        f"{primitive.name}: '{name}' is a setting and must be a number, not a tensor; use .item(), or an operation of two tensors"
-                    )
-                if name in kinds:
-                    of_kind(value, kinds[name], f"{primitive.name}: {name}")
-            if len(args) > count + len(names) or len(args) < count:
+                if type(value) not in plain[name]:
+                    if isinstance(value, Tensor):
+                        raise ShapeError(
+                            f"{primitive.name}: '{name}' is a setting and must be a number, not a tensor; use .item(), or an operation of two tensors"
+                        )
+                    if name in checks:
+                        of_kind(value, checks[name], f"{primitive.name}: {name}")
+            if not count <= len(args) <= count + len(names):
                 raise TypeError(
                     f"{primitive.name}() takes the inputs {primitive.inputs} and the parameters {names}; found {len(args)} positional arguments"
                 )
             # a number has a shape, too
             first = np.asarray(args[0]) if isinstance(args[0], (int, float)) else args[0]
-            return apply(primitive, (first, *args[1:count]), params)
+            return run(first, params) if run else apply(primitive, (first, *args[1:count]), params)
 
     elif count == 1 and primitive.rules:
         op = _unary(primitive)
@@ -124,31 +124,43 @@ def numpys(count: int = 1) -> Callable[[F], F]:
 # unusual goes to `apply`.
 
 
-def _unary(primitive: Primitive) -> Callable[..., Any]:
-    """Return the public function of a primitive of one input and no parameters."""
-    rule: Any = primitive.rules[0]
+def of_one(primitive: Primitive) -> Callable[[Any, dict[str, Any]], Any]:
+    """Return `apply` for a primitive of one input, as a function of it and the parameters."""
+    rule: Any = primitive.rules[0] if primitive.rules else None
     keeps_out, keeps_input = (k in primitive.kept[1] for k in (0, 1))
 
-    def op(x: Any) -> Any:
-        now = context()
-        if not isinstance(x, Tensor) or now.tracing or now.watch is not None:
-            return apply(primitive, (np.asarray(x) if isinstance(x, bool) else x,))
-        array, node = x.array, x.node
+    def run(x: Any, params: dict[str, Any]) -> Any:
+        now, alone = context(), type(x) is np.ndarray
+        if not (alone or isinstance(x, Tensor)) or now.tracing or now.watch is not None:
+            return apply(primitive, (x,), params)
+        array, node = (x, None) if alone else (x.array, x.node)
         dtype = array.dtype
         if dtype is not FLOAT32 and dtype is not FLOAT64:
-            return apply(primitive, (x,))
+            return apply(primitive, (x,), params)
         try:
-            out = primitive.forward(array)
+            out = primitive.forward(array, **params)
         except Exception:
-            return apply(primitive, (x,))  # fails again, and explains
+            return apply(primitive, (x,), params)  # fails again, and explains
+        if alone:
+            return out
         if type(out) is not np.ndarray:
             out = np.asarray(out)
         if node is None or not node.requires_grad or not now.grad_enabled:
             return Tensor(out)
-        if out.dtype is not dtype:
+        if rule is None or (out.dtype is not dtype and out.dtype.kind != "f"):
             return Tensor(out)  # a comparison: no gradient
         saved = (out if keeps_out else None, array if keeps_input else None)
-        return record(primitive, (node,), ((node, 0, rule),), NO_PARAMS, saved, out)
+        return record(primitive, (node,), ((node, 0, rule),), params, saved, out)
+
+    return run
+
+
+def _unary(primitive: Primitive) -> Callable[..., Any]:
+    """Return the public function of a primitive of one input and no parameters."""
+    run = of_one(primitive)
+
+    def op(x: Any) -> Any:
+        return run(np.asarray(x) if isinstance(x, bool) else x, NO_PARAMS)
 
     return op
 
@@ -356,6 +368,8 @@ def axes_of(axis: Any, ndim: int) -> tuple[int, ...]:
     """
     if axis is None:
         return tuple(range(ndim))
+    if type(axis) is int and -ndim <= axis < ndim:  # which is usual
+        return (axis % ndim,)
     axes: list[int] = []
     for a in axis if isinstance(axis, (tuple, list)) else (axis,):
         if not isinstance(a, (int, np.integer)) or isinstance(a, bool):

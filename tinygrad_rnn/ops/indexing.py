@@ -9,11 +9,10 @@ import numpy as np
 
 from ..core.errors import DtypeError, ShapeError, TraceError
 from ..core.primitive import Spec
-from ..core.record import apply
 from ..core.tape import Where, caller
 from ..core.tensor import Tensor, as_array
 from .checks import OutOfRangeError
-from .define import broadcast, primitive
+from .define import broadcast, of_one, primitive
 from .facts import FREE, Assign, Gather, Scatter
 from .shaping import as_view, whole_numbers
 from .taking import take
@@ -134,6 +133,9 @@ def _getitem(x: Any, *, index: Any) -> Any:
     return x[index]
 
 
+_picked = of_one(_getitem.primitive)
+
+
 def getitem(x: Any, index: Any) -> Any:
     """Return x[index], with basic and advanced indexing as in NumPy.
 
@@ -143,7 +145,7 @@ def getitem(x: Any, index: Any) -> Any:
         if isinstance(index, Tensor) and index.dtype.kind in "iu" and index.ndim:
             return take(x, index, 0)
         index = plain_index(index)
-    return as_view(x, apply(_getitem.primitive, (x,), {"index": index}), index)
+    return as_view(x, _picked(x, {"index": index}), index)
 
 
 def _scatter_shape(x: Any, *, index: Any, shape: Any) -> Spec:

@@ -29,7 +29,8 @@ from .taking import put_along_axis, take_along_axis
 # --- sorting --------------------------------------------------------------------------------------
 
 SELECTED = 128  # elements of a row from which on a few of them are looked for without sorting it
-SMALL = 512  # elements below which a stable sort costs less than to look for equal ones
+SMALL = 2_048  # elements below which a stable sort costs less than to look for equal ones
+MANY = 4_096  # elements of all rows from which on to look for places costs less than to sort
 
 
 def _part_shape(
@@ -181,7 +182,7 @@ def _argsort(
     rows = np.ascontiguousarray(rows[..., ::-1] if descending else rows)
     n = rows.shape[-1]
     low, high = _bounds(n, descending, start, stop)
-    if _few(n, low, high):
+    if rows.size >= MANY and _few(n, low, high):
         places = _selected(rows.reshape(-1, n), low, high).reshape((*rows.shape[:-1], high - low))
     else:
         places = _stable(rows)[..., low:high]

@@ -8,13 +8,12 @@ from typing import Any
 import numpy as np
 
 from ..core.errors import DtypeError, ShapeError
-from ..core.tensor import Tensor
+from ..core.record import apply
 from .checks import flag
 from .define import operand
-from .reductions import argmax
-from .shaping import expand_dims, squeeze, stack
-from .taking import take_along_axis
-from .windows import bordered, fitting, settings_of
+from .parts import PARTS_MAX, parts_mean
+from .pooled import WINDOW_MAX, window_sum
+from .windows import bordered, fit, settings_of
 
 
 def max_pool1d(
@@ -251,19 +250,12 @@ class _Pool:
             found = np.multiply.outer(found, each.astype(found.dtype))
         return found
 
-    def parts(self, border: float) -> Any:
-        """Return the windows of x in a border, with all elements of each on the last axis."""
+    def bordered(self, border: float) -> tuple[Any, dict[str, tuple[int, ...]]]:
+        """Return x in a border, on which a window fits, and size, stride and dilation."""
         padded = bordered(self.x, self.widths, border)
         steps = {"size": self.size, "stride": self.stride, "dilation": self.dilation}
-        found = fitting(self.name, self.x, padded, **steps)
-        return found.reshape((*found.shape[: 2 + self.k], math.prod(self.size)))
-
-
-def _largest(parts: Any, axis: int = -1) -> Any:
-    first = expand_dims(argmax(parts, axis), axis)
-    if isinstance(first, Tensor) and first.node is None:  # an index, which is not recorded
-        first.name = "place of the largest"
-    return squeeze(take_along_axis(parts, first, axis), axis)
+        fit(self.name, self.x, padded, steps)
+        return padded, steps
 
 
 def _floating(name: str, x: Any) -> None:
@@ -277,7 +269,8 @@ def _max_pool(
     x = operand(x, name)
     _floating(name, x)
     pool = _Pool(name, k, x, size, stride, padding, dilation, ceil_mode)
-    return _largest(pool.parts(-math.inf))
+    padded, steps = pool.bordered(-math.inf)
+    return apply(WINDOW_MAX, (padded,), steps)
 
 
 def _avg_pool(
@@ -290,12 +283,20 @@ def _avg_pool(
     count_include_pad: Any,
     ceil_mode: Any,
 ) -> Any:
+    x = operand(x, name)
+    # sums of small integers would not fit their dtype
+    x = x if x.dtype.kind == "f" else x.astype(np.float32)
     pool = _Pool(name, k, x, size, stride, padding, 1, ceil_mode)
-    parts = pool.parts(0.0)
     with_padding = flag(count_include_pad, f"{name}: count_include_pad")
+    padded, steps = pool.bordered(0.0)
+    total = padded
+    for axis in range(k):
+        total = window_sum(
+            total, axis - k, *[steps[s][axis] for s in ("size", "stride", "dilation")]
+        )
     if with_padding and not any(pool.beyond):
-        return parts.mean(axis=-1)
-    return parts.sum(axis=-1) / pool.counts(with_padding)
+        return total / math.prod(pool.size)
+    return total / pool.counts(with_padding)
 
 
 def _adaptive(name: str, k: int, x: Any, size: Any, largest: bool) -> Any:
@@ -304,21 +305,8 @@ def _adaptive(name: str, k: int, x: Any, size: Any, largest: bool) -> Any:
     counts = settings_of(name, k, size=size)["size"]
     if 0 in x.shape[2:]:
         raise ShapeError(f"{name}: there is nothing to pool in shape {tuple(x.shape)}")
-    # the last axis first, so that of equal elements the first in the order of rows is found
-    for axis, count in reversed(list(enumerate(counts, 2))):
-        x = _pooled(x, axis, count, largest)
+    if largest:
+        return apply(PARTS_MAX, (x,), {"counts": counts})
+    for axis, count in enumerate(counts, 2):
+        x = parts_mean(x, axis, count)
     return x
-
-
-def _pooled(x: Any, axis: int, count: int, largest: bool) -> Any:
-    """Return x with parts of an axis made to one element each."""
-    n = x.shape[axis]
-    if n % count == 0:  # parts that do not meet
-        parts = x.reshape((*x.shape[:axis], count, n // count, *x.shape[axis + 1 :]))
-        return _largest(parts, axis + 1) if largest else parts.mean(axis=axis + 1)
-    found = []
-    for k in range(count):
-        place = slice(k * n // count, -(-(k + 1) * n // count))
-        part = x[(*[slice(None)] * axis, place)]
-        found.append(_largest(part, axis) if largest else part.mean(axis=axis))
-    return stack(found, axis)

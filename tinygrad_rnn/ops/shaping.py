@@ -15,7 +15,7 @@ from ..core.primitive import Primitive, Spec
 from ..core.record import apply
 from ..core.tensor import Tensor
 from .checks import shown
-from .define import axes_of, axis_of, broadcast, further, numpys, operand, primitive
+from .define import axes_of, axis_of, broadcast, further, numpys, of_one, operand, primitive
 from .facts import FREE, Gather
 from .views import Axis, Piece, Regrouped, Size, View, known_size, on_axis, reshaped, shifted
 
@@ -64,12 +64,20 @@ def _reshape_view(
     rule_in_words="The same numbers in the shape of x.",
 )
 def _reshape(x: Any, *, shape: Any) -> Any:
-    return np.reshape(x, shape)
+    return x.reshape(shape)
+
+
+_regrouped = of_one(_reshape.primitive)
+
+
+INT = frozenset((int,))  # of which bool is none
 
 
 def whole_numbers(given: tuple[Any, ...], what: str) -> tuple[int, ...]:
     """Return whole numbers that were given one by one or as one sequence."""
     found = given[0] if len(given) == 1 and not isinstance(given[0], (int, np.integer)) else given
+    if type(found) is tuple and INT.issuperset(map(type, found)):
+        return found
     if not isinstance(found, (tuple, list, range, np.ndarray)) or not all(
         isinstance(n, (int, np.integer)) and not isinstance(n, bool) for n in found
     ):
@@ -91,9 +99,7 @@ def reshape(x: Any, *shape: Any, **others: Any) -> Any:
     if others:
         return further(reshape, "reshape", (x, *shape), {}, others)
     x = operand(x, "reshape")
-    return as_view(
-        x, apply(_reshape.primitive, (x,), {"shape": whole_numbers(shape, "reshape: shape")})
-    )
+    return as_view(x, _regrouped(x, {"shape": whole_numbers(shape, "reshape: shape")}))
 
 
 def _transpose_shape(x: Any, *, axes: Any) -> Spec:
@@ -122,7 +128,10 @@ def _transpose_view(params: dict[str, Any], source: Sequence[Size], shape: Seque
     rule_in_words="The axes back in their old order.",
 )
 def _transpose(x: Any, *, axes: Any) -> Any:
-    return np.transpose(x, axes)
+    return x.transpose(axes)
+
+
+_reordered = of_one(_transpose.primitive)
 
 
 def transpose(x: Any, *axes: Any, **others: Any) -> Any:
@@ -140,9 +149,7 @@ def transpose(x: Any, *axes: Any, **others: Any) -> Any:
         return further(transpose, "transpose", (x, *axes), {}, others)
     x = operand(x, "transpose")
     given = () if len(axes) == 1 and axes[0] is None else whole_numbers(axes, "transpose: axes")
-    return as_view(
-        x, apply(_transpose.primitive, (x,), {"axes": given or tuple(range(x.ndim)[::-1])})
-    )
+    return as_view(x, _reordered(x, {"axes": given or tuple(range(x.ndim)[::-1])}))
 
 
 def swapaxes(x: Any, axis1: int, axis2: int) -> Any:
@@ -210,7 +217,12 @@ def _broadcast_view(params: dict[str, Any], source: Sequence[Size], shape: Seque
     rule_in_words="g, summed over the axes along which x was spread.",
 )
 def _broadcast_to(x: Any, *, shape: Any) -> Any:
-    return np.broadcast_to(x, whole_numbers((shape,), "the shape"))
+    shape = whole_numbers((shape,), "the shape")
+    if x.size == 1 and x.ndim <= len(shape):  # what sums bring back, in a quarter of the time
+        found = np.ndarray(shape, x.dtype, x, 0, (0,) * len(shape))
+        found.setflags(write=False)
+        return found
+    return np.broadcast_to(x, shape)
 
 
 def broadcast_to(x: Any, shape: Any) -> Any:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..core.errors import ShapeError, TinygradError
+from ..core.memory import empty
 from ..core.primitive import Spec
 from .checks import shown
 from .define import axes_of, operand, primitive
@@ -79,6 +80,12 @@ def roll(x: Any, *, shift: Any, axis: Any = None) -> Any:
 
 def pairs_of(pad_width: Any, ndim: int) -> list[tuple[int, int]]:
     """Return for each axis how much is put before and after it."""
+    if type(pad_width) is tuple and len(pad_width) == ndim and set(map(type, pad_width)) == {tuple}:
+        pairs = [
+            pair for pair in pad_width if len(pair) == 2 and type(pair[0]) is type(pair[1]) is int
+        ]
+        if len(pairs) == ndim:
+            return pairs
     try:
         given = np.asarray(pad_width)
         if given.dtype.kind not in "iu":
@@ -97,15 +104,13 @@ def _pad_shape(x: Any, *, pad_width: Any, value: float = 0.0) -> Spec:
     return Spec([n + a + b for n, (a, b) in zip(x.shape, pairs, strict=True)], x.dtype)
 
 
+def _inside(shape: tuple[int, ...], pad_width: Any) -> tuple[slice, ...]:
+    pairs = pairs_of(pad_width, len(shape))
+    return tuple([slice(a, a + n) for n, (a, _) in zip(shape, pairs, strict=True)])
+
+
 def _pad_rule(g: Any, like_x: Any, pad_width: Any) -> Any:
-    return g[
-        tuple(
-            [
-                slice(a, a + n)
-                for n, (a, _) in zip(like_x.shape, pairs_of(pad_width, like_x.ndim), strict=True)
-            ]
-        )
-    ]
+    return g[_inside(like_x.shape, pad_width)]
 
 
 def _pad_pieces(
@@ -151,9 +156,11 @@ def pad(x: Any, *, pad_width: Any, value: Any = 0.0) -> Any:
     """
     if not isinstance(value, (int, float, np.integer, np.floating)):
         raise TinygradError(f"pad: value must be a number; found {shown(value)}")
-    return (
-        np.array(x) if not x.ndim else np.pad(x, pairs_of(pad_width, x.ndim), constant_values=value)
-    )
+    out = empty(_pad_shape(x, pad_width=pad_width).shape, x.dtype)
+    if out.size > x.size:
+        out[...] = value
+    out[_inside(x.shape, pad_width)] = x
+    return out
 
 
 def _triangle_shape(x: Any, *, k: int = 0) -> Spec:

@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 
 from ..core.errors import DtypeError, ShapeError
-from ..core.memory import empty
+from ..core.memory import copied, empty
 from ..core.primitive import Spec
 from ..core.record import apply, describe
 from ..core.tape import Where, caller
 from ..core.tensor import Tensor, check_dtype, tensor
+from ..kernels.places import at_places
 from .checks import OutOfRangeError, shown, size
 from .define import axis_of, broadcast, further, operand, primitive
 from .elementwise import where
@@ -50,7 +51,9 @@ def within(ids: Any, count: int, what: str, names: str) -> Any:
     known = ids.array if isinstance(ids, Tensor) else ids
     if isinstance(known, Spec) or getattr(ids, "unknown", False):
         return ids if ids.dtype.kind == "u" else where(ids < 0, count, ids.astype(np.int64))
-    if known.size and (known.min() < 0 or known.max() >= count):
+    # a negative one is a very large one without its sign: one look at all of them is enough
+    bits = known.view(f"u{known.itemsize}")
+    if known.size and not bits.max() < count and (known.min() < 0 or known.max() >= count):
         raise OutOfRangeError(
             f"{what} from {known.min()} to {known.max()}; expected 0 to {count - 1}, one of the {count} {names}"
         )
@@ -228,10 +231,23 @@ def _along_shape(x: Any, indices: Any, *, axis: int = -1) -> Spec:
     moves=AtIndices(adds=False, aligned=True),
 )
 def _take_along_axis(x: Any, indices: Any, *, axis: int = -1) -> Any:
-    places = _flat(indices, x.shape, axis)
     out = empty(indices.shape, x.dtype)
+    if _in_one_pass("take", x, indices, out, axis):
+        return out
+    places = _flat(indices, x.shape, axis)
     # which are in range: "clip" does not look once more
     return np.take(x.reshape(-1), places, out=out, mode="clip") if x.size else out
+
+
+def _in_one_pass(name: str, array: Any, indices: Any, other: Any, axis: int) -> bool | None:
+    """Whether machine code took, added or put at the indices; what it does not do is for NumPy.
+
+    It takes indices with the sizes of the array except on the axis. Beyond the axis it stops; then
+    NumPy says what is wrong.
+    """
+    a, shape, given = axis_of(axis, array.ndim), array.shape, indices.shape
+    fits = given == other.shape and (*shape[:a], *given[a : a + 1], *shape[a + 1 :]) == given
+    return at_places(name, array, indices, other, a) if fits else None
 
 
 def _flat(indices: Any, shape: tuple[int, ...], axis: int) -> Any:
@@ -321,9 +337,11 @@ def _valued_shape(x: Any, indices: Any, value: Any, *, axis: int = -1) -> Spec:
 )
 def add_along_axis(x: Any, indices: Any, value: Any, *, axis: int = -1) -> Any:
     """Return x with a value added where `take_along_axis` would read with these indices."""
-    out = np.array(x, order="C")
-    places = _flat(indices, x.shape, axis).reshape(-1)
-    np.add.at(out.reshape(-1), places, np.broadcast_to(value, indices.shape).reshape(-1))
+    out = copied(x)
+    if not _in_one_pass("add", out, indices, value, axis):
+        out = copied(x)  # it may have stopped halfway
+        places = _flat(indices, x.shape, axis).reshape(-1)
+        np.add.at(out.reshape(-1), places, np.broadcast_to(value, indices.shape).reshape(-1))
     return out
 
 
@@ -369,9 +387,9 @@ def _last(g: Any, indices: Any, out: Any, axis: int) -> Any:
     rule_in_words="The elements of g at the indices; 0 for a value that a later one replaced.",
 )
 def _put_along_axis(x: Any, indices: Any, value: Any, *, axis: int = -1) -> Any:
-    out = empty(x.shape, x.dtype)
-    np.copyto(out, x)
-    out.reshape(-1)[_flat(indices, x.shape, axis)] = value
+    out = copied(x)
+    if not _in_one_pass("put", out, indices, value, axis):
+        out.reshape(-1)[_flat(indices, x.shape, axis)] = value
     return out
 
 

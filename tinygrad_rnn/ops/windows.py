@@ -17,6 +17,7 @@ from .checks import shown
 from .define import operand, primitive
 from .facts import Gather, Scatter
 from .linear import matmul
+from .shaping import INT
 from .shifting import pad
 from .views import Axis, Size, View
 
@@ -28,7 +29,8 @@ def _positions(length: int, size: int, stride: int, dilation: int) -> int:
     return (length - dilation * (size - 1) - 1) // stride + 1
 
 
-def _windows_shape(x: Any, *, size: Any, stride: Any, dilation: Any) -> Spec:
+def windows_shape(x: Any, *, size: Any, stride: Any, dilation: Any) -> Spec:
+    """Return the Spec of the windows of x, or raise a ShapeError if none fits."""
     if len(size) > x.ndim:
         raise ShapeError(
             f"windows of {len(size)} axes need a tensor that has as many; found shape {x.shape}"
@@ -60,7 +62,7 @@ def _windows_view(params: dict[str, Any], source: Sequence[Size], shape: Sequenc
 
 @primitive(
     _windows_rule,
-    shape=_windows_shape,
+    shape=windows_shape,
     linear="jointly",
     name="windows",
     examples=[
@@ -199,6 +201,9 @@ def settings_of(name: str, k: int, least: int = 1, **settings: Any) -> dict[str,
     found = {}
     for key, value in settings.items():
         sizes = tuple(value) if isinstance(value, (tuple, list)) else (value,) * k
+        if len(sizes) == k and INT.issuperset(map(type, sizes)) and k and min(sizes) >= least:
+            found[key] = sizes  # which is usual
+            continue
         if (
             not sizes
             or len(sizes) != k
@@ -374,15 +379,20 @@ def bordered(x: Any, widths: Any, value: float = 0.0) -> Any:
     return pad(x, around, value) if any(map(any, widths)) else x
 
 
-def fitting(name: str, x: Any, padded: Any, **settings: Any) -> Any:
-    """Return the windows of x after padding.
+def fit(name: str, x: Any, padded: Any, steps: dict[str, tuple[int, ...]]) -> None:
+    """Raise an error unless a window fits on x after padding.
 
-    An error names the operation that was called and the shape that it was given.
+    It names the operation that was called and the shape that it was given.
     """
-    settings = settings_of(name, len(settings["size"]), **settings)
     try:
-        _windows_shape(Spec(padded.shape, padded.dtype), **settings)
+        windows_shape(Spec(padded.shape, padded.dtype), **steps)
     except ShapeError as error:
         given = "" if padded is x else f" (shape {tuple(x.shape)} before padding)"
         raise ShapeError(f"{name}: {error}{given}") from None
+
+
+def fitting(name: str, x: Any, padded: Any, **settings: Any) -> Any:
+    """Return the windows of x after padding; an error says what `fit` does."""
+    settings = settings_of(name, len(settings["size"]), **settings)
+    fit(name, x, padded, settings)
     return windows(padded, **settings)
