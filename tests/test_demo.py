@@ -566,7 +566,7 @@ def test_a_run_without_a_picture(
 
 
 def test_a_time_budget_ends_training(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    code, _ = run(options(file, steps=None, budget=0.5, command="train"), capsys)
+    code, _ = run(options(file, steps=None, budget=0.5, command="train text"), capsys)
     found = SavedRun.read(file.parent / "out" / demo.CHECKPOINTS)
     assert code == 0 and 0.5 <= found.seconds < 2.5 and len(found.losses) > 0
     assert (
@@ -589,7 +589,7 @@ def test_divergence_ends_a_run(
 def test_what_cannot_be_resumed(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(UserError, match="no checkpoint found"):
         run(options(file, resume=True), capsys)
-    run(options(file, command="train", steps=2), capsys)
+    run(options(file, command="train text", steps=2), capsys)
     with pytest.raises(UserError, match="--hidden is 12"):
         run(options(file, resume=True, settings={"hidden": 13}), capsys)
     with pytest.raises(UserError, match="--embedding-dropout is 0"):
@@ -605,7 +605,7 @@ def test_a_text_too_short_for_the_windows_takes_fewer_streams(
     code, _ = run(
         options(
             file,
-            command="train",
+            command="train text",
             steps=1,
             settings={"hidden": 4, "embedding": 3, "batch": 500, "window": 64},
         ),

@@ -246,7 +246,7 @@ def options(file: Path, **changes: Any) -> Options:
     return Options(
         **{
             "out": file.parent / "out",
-            "command": "train",
+            "command": "train text",
             "text": file,
             "steps": 4,
             "length": 10,
@@ -264,7 +264,7 @@ def steps(place: Path) -> int:
     return len(SavedRun.read(place / "checkpoints").losses)
 
 
-@pytest.mark.parametrize("command", ["train", "demo"])
+@pytest.mark.parametrize("command", ["train text", "demo"])
 def test_a_run_replaces_no_other_unasked(
     command: str, file: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -350,7 +350,7 @@ from tinygrad_rnn import cli
 import tinygrad_rnn.train.demo
 print("ready", flush=True)
 sys.stdin.readline()
-code = cli.main(["train", "--text", sys.argv[1], "--out", sys.argv[2], "--steps", sys.argv[3], "--eager", "--hidden", "6", "--batch", "2"])
+code = cli.main(["train", "text", sys.argv[1], "--out", sys.argv[2], "--steps", sys.argv[3], "--eager", "--hidden", "6", "--batch", "2"])
 print(code, flush=True)
 """
 
@@ -484,7 +484,7 @@ def killing(file):
         os.kill(os.getpid(), signal.SIGKILL)
     sync(file)
 os.fsync = killing
-cli.main(["train", "--text", sys.argv[1], "--out", sys.argv[2], "--steps", "40", "--eager", "--hidden", "6", "--batch", "2"])
+cli.main(["train", "text", sys.argv[1], "--out", sys.argv[2], "--steps", "40", "--eager", "--hidden", "6", "--batch", "2"])
 """
 
 

@@ -233,6 +233,17 @@ def test_options_from_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str])
         write(config, text)
         code, _, err = call(*command, capsys=capsys)
         assert code == 2 and words in err
+    write(config, 'columns = ["height", "width"]\nmissing = "previous"')
+    lines = [
+        ["--config", str(config), str(file), "--out", str(out), *DECLARED, *SMALL],
+        [str(file), f"--config={config}", "--out", str(out), *DECLARED, *SMALL],
+        ["--out", str(out), *DECLARED, *SMALL, "--config", str(config), "--", str(file)],
+    ]
+    for line in lines:  # no name of a file is taken for a column
+        code, shown, err = call("train", "csv", "--overwrite", *line, capsys=capsys)
+        assert code == 0 and "moments of height, width;" in shown, err
+    code, _, err = call("train", "csv", "--conf", str(config), str(file), capsys=capsys)
+    assert code == 2 and err.count("\n") == 1
     write(config, "no toml")
     assert "is no TOML file" in call(*command, capsys=capsys)[2]
     assert "No such file" in call(*command[:-1], "none.toml", capsys=capsys)[2]

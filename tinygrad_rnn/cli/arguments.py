@@ -78,7 +78,14 @@ def path(text: str) -> Path:
 
 
 class _Parser(argparse.ArgumentParser):
-    """A parser whose errors take one line."""
+    """A parser whose errors take one line, and in which a part of an option's name is not the option.
+
+    The file that --config names is read before the parser sees the words, so each option has to
+    have its whole name there.
+    """
+
+    def __init__(self, **given: Any) -> None:
+        super().__init__(**given, allow_abbrev=False)
 
     def error(self, message: str) -> Any:
         self.exit(2, f"{self.prog}: {' '.join(message.split())} (--help lists the options)\n")
@@ -106,20 +113,41 @@ def parser() -> argparse.ArgumentParser:
         description="Train a character LSTM on the reference text that ships with Python, or on --text FILE; compare it with n-gram "
         "models on text that none of them has seen; write a report. Ctrl-C keeps a checkpoint.",
     )
+    demo.add_argument(
+        "--text",
+        type=path,
+        metavar="FILE",
+        help="UTF-8 text to learn from (default: the reference text of Python)",
+    )
     _training_arguments(demo, out="demo-run", budget="70")
     train = add(
         "train",
-        help="train a character LSTM on a text of yours",
+        help="train a model on a file of yours",
+        description="Train a model on a file of yours: a text, or the columns of a CSV file.",
+    )
+    kind = train.add_subparsers(
+        title="kinds of files", metavar="KIND", dest="kind", required=True
+    ).add_parser
+    text = kind(
+        "text",
+        help="train a character LSTM on a text",
         description="Train a character LSTM on a UTF-8 text and write the model. Ctrl-C keeps a checkpoint.",
     )
-    _training_arguments(train, out=None, budget="70")
+    text.add_argument(
+        "text",
+        type=path,
+        nargs="?",
+        metavar="FILE",
+        help="UTF-8 text to learn from (with --resume: that of the run, unless it is given)",
+    )
+    _training_arguments(text, out=None, budget="70")
     sample = add(
         "sample",
         help="draw text from a trained model",
-        description="Draw text from a model that `demo` or `train` wrote.",
+        description="Draw text from a model that `demo` or `train text` wrote.",
     )
     _sample_arguments(sample)
-    series.add_arguments(add, sys.modules[__name__])
+    series.add_arguments(add, kind, sys.modules[__name__])
     draw = add(
         "draw",
         help="draw a cell, a module or a saved model",
@@ -150,14 +178,8 @@ def parser() -> argparse.ArgumentParser:
 
 
 def _training_arguments(parser: argparse.ArgumentParser, out: str | None, budget: str) -> None:
-    """Add the arguments of `demo` and `train`; `out` is the default folder of the first."""
+    """Add what `demo` and `train text` share; `out` is the default folder of the first."""
     add = parser.add_argument
-    add(
-        "--text",
-        type=path,
-        metavar="FILE",
-        help="UTF-8 text to learn from (default: the reference text of Python)",
-    )
     add(
         "--out",
         type=path,

@@ -14,9 +14,13 @@ from typing import Any
 # --- arguments ------------------------------------------------------------------------------------
 
 
-def add_arguments(add: Callable[..., argparse.ArgumentParser], types: Any) -> None:
-    """Add the commands; `types` has the types of arguments (`arguments.py`)."""
-    _train_arguments(add, types)
+def add_arguments(
+    add: Callable[..., argparse.ArgumentParser],
+    kind: Callable[..., argparse.ArgumentParser],
+    types: Any,
+) -> None:
+    """Add the commands, and a kind of `train`; `types` has the types of arguments (`arguments.py`)."""
+    _train_arguments(kind, types)
     forecast = add(
         "forecast",
         help="say what comes next in a CSV file, by a trained forecaster",
@@ -48,11 +52,11 @@ def add_arguments(add: Callable[..., argparse.ArgumentParser], types: Any) -> No
     score.set_defaults(run=evaluate)
 
 
-def _train_arguments(add: Callable[..., argparse.ArgumentParser], types: Any) -> None:
+def _train_arguments(kind: Callable[..., argparse.ArgumentParser], types: Any) -> None:
     """Add the arguments of ``train csv``."""
-    train = add(
-        "train csv",
-        help="train a forecaster on a CSV file of yours",
+    train = kind(
+        "csv",
+        help="train a forecaster on the columns of a CSV file",
         description="Train an LSTM that says what comes next in the columns of a CSV file; hold out the end of it, score it there beside "
         "the last value, and draw a forecast. Ctrl-C keeps a checkpoint.",
     )

@@ -1,4 +1,4 @@
-"""A training run from the text to the report: what `tinygrad-rnn demo` and `train` do."""
+"""A training run from the text to the report: what `tinygrad-rnn demo` and `train text` do."""
 
 from __future__ import annotations
 
@@ -457,7 +457,7 @@ class _Run:
         """Say where the checkpoint is and how to go on from it."""
         words = [start] if start else []
         if self.kept:
-            command = ["tinygrad-rnn", self.options.command]
+            command = ["tinygrad-rnn", *self.options.command.split()]
             if self.options.out != Options.out:
                 command += ["--out", str(self.options.out)]
             words.append(

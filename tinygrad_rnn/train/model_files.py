@@ -59,7 +59,7 @@ def load_model(path: str | os.PathLike[str]) -> tuple[CharacterLSTM, Vocabulary,
     FormatError, OSError
         If it is no valid safetensors file, or cannot be read.
     """
-    arrays, metadata = checked_files.read(path, _KIND, "a model written by demo or train")
+    arrays, metadata = checked_files.read(path, _KIND, "a model written by demo or train text")
     with checked_files.damage_named(path):
         vocabulary = Vocabulary(json.loads(metadata["vocabulary"]))
         context = str(json.loads(metadata["context"]))

@@ -1,4 +1,4 @@
-"""What `tinygrad-rnn demo` and `train` are to do."""
+"""What `tinygrad-rnn demo` and `train text` are to do."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Options:
     out
         Folder of the results.
     command
-        "demo": with baselines, pictures and a report; "train": only the model and its loss.
+        "demo": with baselines, pictures and a report; "train text": only the model and its loss.
     text
         UTF-8 file to learn from, or None for the reference text of Python.
     budget

@@ -328,5 +328,5 @@ class SavedRun:
             raise
         except (KeyError, TypeError, ValueError) as error:
             raise CheckpointError(
-                f"{saved.path}: expected a checkpoint of demo or train; it is damaged, or another one ({type(error).__name__}: {error})"
+                f"{saved.path}: expected a checkpoint of demo or train text; it is damaged, or another one ({type(error).__name__}: {error})"
             ) from error
