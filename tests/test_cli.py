@@ -16,10 +16,10 @@ import pytest
 import tinygrad_rnn as tg
 from tests.command import call
 from tinygrad_rnn.core.tape import context, setting
+from tinygrad_rnn.data import Vocabulary
 from tinygrad_rnn.train import characters, model_files
 from tinygrad_rnn.train.options import Options
 from tinygrad_rnn.train.trainer import SavedRun, Settings
-from tinygrad_rnn.train.vocabulary import Vocabulary
 
 pytestmark = pytest.mark.usefixtures("eager")
 

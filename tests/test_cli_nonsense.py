@@ -21,10 +21,10 @@ import pytest
 import tinygrad_rnn as tg
 from tests.command import call
 from tinygrad_rnn.cli import arguments, info
+from tinygrad_rnn.data import Vocabulary, split
 from tinygrad_rnn.train import characters, console, demo, memory, model_files, text
 from tinygrad_rnn.train.named import example, load_named
 from tinygrad_rnn.train.options import Options
-from tinygrad_rnn.train.vocabulary import Vocabulary
 
 pytestmark = pytest.mark.usefixtures("eager")
 
@@ -325,7 +325,7 @@ def test_a_run_needs_nobody_who_reads(line: str, folder: Path) -> None:
         pytest.skip("there is no /dev/full")
     done = shell(line)
     assert done.returncode == 0 and done.stderr == "", done.stderr
-    names = ["checkpoints", "loss.svg", "model.safetensors"]
+    names = ["checkpoints", "corpus.ids", "loss.svg", "model.safetensors"]
     assert sorted(path.name for path in (folder / "out").iterdir()) == names
     model_files.load_model(folder / "out" / "model.safetensors")
 
@@ -487,8 +487,8 @@ def test_the_library_says_what_the_command_line_says(folder: Path) -> None:
     for call_ in (
         lambda: load_named("mine.py"),
         lambda: example(3),
-        lambda: text.load("missing"),
-        lambda: text.split("abc", 2.0),
+        lambda: text.of_path(Path("missing")),
+        lambda: split("abc", 2.0),
         lambda: Vocabulary("aa"),
         lambda: vocabulary.decode([9]),
         lambda: characters.evaluate(model, [1]),

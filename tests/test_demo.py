@@ -15,6 +15,8 @@ import pytest
 
 import tinygrad_rnn as tg
 from tinygrad_rnn.core.tape import setting
+from tinygrad_rnn.data import split
+from tinygrad_rnn.data.vocabulary import UNKNOWN, Vocabulary
 from tinygrad_rnn.formats import safetensors
 from tinygrad_rnn.kernels import blas
 from tinygrad_rnn.train import characters, console, demo, model_files, text
@@ -23,7 +25,6 @@ from tinygrad_rnn.train.errors import CheckpointError, DivergedError, UserError
 from tinygrad_rnn.train.interrupt import Interrupted, Interrupts
 from tinygrad_rnn.train.options import Options
 from tinygrad_rnn.train.trainer import SavedRun, Settings, Trainer
-from tinygrad_rnn.train.vocabulary import UNKNOWN, Vocabulary
 
 pytestmark = pytest.mark.usefixtures("eager")
 
@@ -473,7 +474,7 @@ def test_the_table_is_over_the_same_characters(
     file: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     _, out = run(options(file), capsys)
-    train_text, held = text.split(TEXT)
+    train_text, held = split(TEXT, 0.1)
     model, vocabulary, context = model_files.load_model(file.parent / "out" / "model.safetensors")
     ids = vocabulary.encode(held)
     ours = f"{characters.evaluate(model, ids).mean():.3f}"
@@ -540,7 +541,7 @@ def test_a_signal_in_any_part(
         return wrapped
 
     owner: Any = {"text": text, "draw_graph": demo._Run}.get(where, demo)
-    name = "load" if where == "text" else where
+    name = "of_path" if where == "text" else where
     monkeypatch.setattr(owner, name, signalled(getattr(owner, name)))
     code, out = run(options(file), capsys)
     assert code == 130

@@ -19,7 +19,7 @@ import pytest
 import tinygrad_rnn as tg
 from tinygrad_rnn import files
 from tinygrad_rnn.formats import safetensors
-from tinygrad_rnn.train import console, demo, folder, model_files
+from tinygrad_rnn.train import console, demo, folder, model_files, text
 from tinygrad_rnn.train.errors import UserError
 from tinygrad_rnn.train.options import Options
 from tinygrad_rnn.train.report import Row, write_report
@@ -311,7 +311,7 @@ def test_a_run_that_replaces_another_leaves_nothing_of_it(
 
     monkeypatch.setattr(Trainer, "step", stop)
     assert run(options(file, overwrite=True)) == 130
-    assert sorted(content(out)) == ["checkpoints", "notes.txt"] and steps(out) == 0
+    assert sorted(content(out)) == ["checkpoints", "corpus.ids", "notes.txt"] and steps(out) == 0
 
 
 HOLD = """
@@ -366,6 +366,7 @@ def test_of_runs_that_begin_together_one_works(file: Path) -> None:
     assert sorted(codes) == ["0", "2", "2"]
     assert steps(out) == 20 + codes.index("0") and sorted(content(out)) == [
         "checkpoints",
+        "corpus.ids",
         "loss.svg",
         "model.safetensors",
     ]
@@ -375,14 +376,14 @@ def test_a_run_that_ends_while_another_begins_is_not_replaced(
     file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out = file.parent / "out"
-    made = demo.Trainer
+    read = text.of_path
 
-    def late(*given: Any) -> Trainer:
-        monkeypatch.setattr(demo, "Trainer", made)
+    def late(*given: Any, **more: Any) -> Any:
+        monkeypatch.setattr(text, "of_path", read)
         run(options(file, steps=3))
-        return made(*given)
+        return read(*given, **more)
 
-    monkeypatch.setattr(demo, "Trainer", late)
+    monkeypatch.setattr(text, "of_path", late)
     with pytest.raises(UserError, match="holds a run already"):
         run(options(file, steps=2))
     assert steps(out) == 3 and not (out / ".run.lock").exists()
@@ -480,7 +481,7 @@ demo.SAVE_EVERY = 0.0
 saves, sync = [], os.fsync
 def killing(file):
     saves.append(1)
-    if len(saves) == 15:
+    if len(saves) == 17:  # two for the text, and two for each checkpoint
         os.kill(os.getpid(), signal.SIGKILL)
     sync(file)
 os.fsync = killing
@@ -500,7 +501,8 @@ def test_a_run_that_was_killed_while_it_wrote_goes_on(file: Path) -> None:
     )
     assert run(options(file, resume=True, settings={}, steps=8, text=None)) == 0
     assert (
-        sorted(content(out)) == ["checkpoints", "loss.svg", "model.safetensors"] and steps(out) == 8
+        sorted(content(out)) == ["checkpoints", "corpus.ids", "loss.svg", "model.safetensors"]
+        and steps(out) == 8
     )
 
 
@@ -516,7 +518,7 @@ def test_a_disk_that_is_full_for_a_while_loses_nothing(
 
     def full(file: int) -> None:
         calls.append(1)
-        if 5 <= len(calls) < 12:
+        if 7 <= len(calls) < 14:  # two were for the text
             raise OSError(errno.ENOSPC, "No space left on device")
         sync(file)
 
@@ -541,7 +543,7 @@ def test_a_disk_that_stays_full_keeps_the_last_checkpoint(
 
     def full(file: int) -> None:
         calls.append(1)
-        if len(calls) > 7:
+        if len(calls) > 9:
             raise OSError(errno.ENOSPC, "No space left on device")
         sync(file)
 
@@ -549,7 +551,8 @@ def test_a_disk_that_stays_full_keeps_the_last_checkpoint(
     with pytest.raises(OSError, match="No space"):
         run(options(file, steps=12))
     assert "go on with" in capsys.readouterr().out and sorted(content(file.parent / "out")) == [
-        "checkpoints"
+        "checkpoints",
+        "corpus.ids",
     ]
     monkeypatch.undo()
     assert 0 < steps(file.parent / "out") < 12
@@ -660,19 +663,26 @@ def test_if_all_checkpoints_are_damaged_they_stay(file: Path) -> None:
     assert content(out) == before
 
 
-def test_going_on_when_the_text_was_moved(file: Path) -> None:
+def test_going_on_when_the_text_was_moved_or_changed(file: Path) -> None:
+    """A run has its text in its folder, and needs the file no more."""
+    out = file.parent / "out"
     run(options(file))
     moved = file.with_name("moved.txt")
     file.rename(moved)
-    with pytest.raises(
-        UserError, match=r"text\.txt, the text of this run, is no longer there; .*--text FILE"
-    ):
-        run(options(file, resume=True, steps=6, text=None, settings={}))
-    assert run(options(file, resume=True, steps=6, text=moved, settings={})) == 0
-    assert (
-        run(options(file, resume=True, steps=8, text=None, settings={})) == 0
-        and steps(file.parent / "out") == 8
-    )
+    assert run(options(file, resume=True, steps=6, text=None, settings={})) == 0
+    file.write_text(TEXT + "more")
+    assert run(options(file, resume=True, steps=7, text=None, settings={})) == 0
+    with pytest.raises(UserError, match=r"text\.txt is not the text that the run in"):
+        run(options(file, resume=True, steps=8, settings={}))
+    file.unlink()
+    for damaged in (b"", (out / "corpus.ids").read_bytes()[:-1]):
+        (out / "corpus.ids").write_bytes(damaged)
+        with pytest.raises(
+            UserError, match=r"corpus\.ids cannot be used, and .*text\.txt.*name the"
+        ):
+            run(options(file, resume=True, steps=8, text=None, settings={}))
+    assert run(options(file, resume=True, steps=8, text=moved, settings={})) == 0
+    assert run(options(file, resume=True, steps=9, text=None, settings={})) == 0 and steps(out) == 9
 
 
 def test_a_model_can_be_read_at_any_moment_of_a_run(

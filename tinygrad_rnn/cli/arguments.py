@@ -113,34 +113,13 @@ def parser() -> argparse.ArgumentParser:
         description="Train a character LSTM on the reference text that ships with Python, or on --text FILE; compare it with n-gram "
         "models on text that none of them has seen; write a report. Ctrl-C keeps a checkpoint.",
     )
-    demo.add_argument(
-        "--text",
-        type=path,
-        metavar="FILE",
-        help="UTF-8 text to learn from (default: the reference text of Python)",
-    )
-    _training_arguments(demo, out="demo-run", budget="70")
+    _demo_arguments(demo)
     train = add(
         "train",
         help="train a model on a file of yours",
         description="Train a model on a file of yours: a text, or the columns of a CSV file.",
     )
-    kind = train.add_subparsers(
-        title="kinds of files", metavar="KIND", dest="kind", required=True
-    ).add_parser
-    text = kind(
-        "text",
-        help="train a character LSTM on a text",
-        description="Train a character LSTM on a UTF-8 text and write the model. Ctrl-C keeps a checkpoint.",
-    )
-    text.add_argument(
-        "text",
-        type=path,
-        nargs="?",
-        metavar="FILE",
-        help="UTF-8 text to learn from (with --resume: that of the run, unless it is given)",
-    )
-    _training_arguments(text, out=None, budget="70")
+    kind = _kinds(train)
     sample = add(
         "sample",
         help="draw text from a trained model",
@@ -177,6 +156,51 @@ def parser() -> argparse.ArgumentParser:
     return main
 
 
+def _kinds(parser: argparse.ArgumentParser) -> Callable[..., argparse.ArgumentParser]:
+    """Add the kind `text` to `train`; return what adds another kind."""
+    kind: Callable[..., argparse.ArgumentParser] = parser.add_subparsers(
+        title="kinds of files", metavar="KIND", dest="kind", required=True
+    ).add_parser
+    text = kind(
+        "text",
+        help="train a character LSTM on a text",
+        description="Train a character LSTM on a text of any size and write the model. The text is converted once, into a file of the folder, and "
+        "read from there as it is needed. Ctrl-C keeps a checkpoint.",
+    )
+    _text_arguments(text)
+    return kind
+
+
+def _demo_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `demo`."""
+    parser.add_argument(
+        "--text",
+        type=path,
+        metavar="FILE",
+        help="text to learn from (default: the reference text of Python)",
+    )
+    parser.set_defaults(units="characters")
+    _training_arguments(parser, out="demo-run", budget="70")
+
+
+def _text_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `train text`."""
+    parser.add_argument(
+        "text",
+        type=path,
+        nargs="?",
+        metavar="FILE",
+        help="text to learn from, or a converted one (with --resume: that of the run, unless it is given)",
+    )
+    parser.add_argument(
+        "--units",
+        choices=["characters", "words", "bytes"],
+        default="characters",
+        help="what the model reads one by one (default characters)",
+    )
+    _training_arguments(parser, out=None, budget="70")
+
+
 def _training_arguments(parser: argparse.ArgumentParser, out: str | None, budget: str) -> None:
     """Add what `demo` and `train text` share; `out` is the default folder of the first."""
     add = parser.add_argument
@@ -188,6 +212,7 @@ def _training_arguments(parser: argparse.ArgumentParser, out: str | None, budget
         metavar="FOLDER",
         help="where the results go" + (f" (default {out})" if out else ""),
     )
+    add("--encoding", metavar="NAME", help="of the text, such as latin-1 (default utf-8)")
     length = parser.add_mutually_exclusive_group()
     length.add_argument(
         "--budget", type=_SECONDS, metavar="SECONDS", help=f"time for training (default {budget})"

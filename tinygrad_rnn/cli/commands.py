@@ -27,6 +27,8 @@ def train(given: argparse.Namespace) -> int:
         out=given.out,
         command=command,
         text=given.text,
+        units=given.units,
+        encoding=given.encoding,
         budget=given.budget,
         steps=given.steps,
         resume=given.resume,

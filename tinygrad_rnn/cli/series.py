@@ -45,10 +45,16 @@ def add_arguments(
         "eval",
         help="score a trained model on a file",
         description="Score a model on a file: a forecaster by the error one moment ahead, beside the last value; a character model by the "
-        "bits for each character of a UTF-8 text.",
+        "bits for each character of a text.",
     )
     score.add_argument("model", type=types.path, metavar="MODEL", help="a model.safetensors")
     _file_arguments(score, types)
+    score.add_argument(
+        "--held-out",
+        type=types.PROBABILITY,
+        metavar="X",
+        help="score this share of the file at its end (default: all of it)",
+    )
     score.set_defaults(run=evaluate)
 
 
@@ -85,7 +91,7 @@ def _train_arguments(kind: Callable[..., argparse.ArgumentParser], types: Any) -
 
 def _file_arguments(parser: argparse.ArgumentParser, types: Any) -> None:
     """Add the file, and what is declared of it."""
-    parser.add_argument("file", type=types.path, metavar="FILE", help="with a line of names")
+    parser.add_argument("file", type=types.path, metavar="FILE", help="a table has a line of names")
     group = parser.add_argument_group("what is in the file")
     add = group.add_argument
     add("--columns", nargs="+", metavar="NAME", help="the quantities (default: all but the time)")
@@ -181,20 +187,49 @@ def say_ahead(given: argparse.Namespace) -> int:
 def evaluate(given: argparse.Namespace) -> int:
     """Score a model on a file."""
     from ..formats import safetensors
-    from ..train import characters, forecaster, model_files, text
+    from ..train import forecaster
     from ..train.console import console
 
     kind = safetensors.read(given.model)[1].get("kind", "")
     if "forecaster" not in kind:
-        language, vocabulary, _ = model_files.load_model(given.model)
-        corpus = text.load_file(given.file)
-        bits = characters.evaluate(language, vocabulary.encode(corpus.text), streams=16)
-        print(f"{bits.mean():.4f} bits for each of {len(bits):,} characters")
-        return 0
+        return _evaluate_text(given)
     model, names, _ = forecaster.load_forecaster(given.model)
     series = _series(given, names)
     _check_names(series, names, given)
-    _show(console(), forecaster.scores(model, series, 1 - 1 / len(series.values)))
+    held_out = given.held_out or 1 - 1 / max(2, len(series.values))
+    _show(console(), forecaster.scores(model, series, held_out))
+    return 0
+
+
+def _evaluate_text(given: argparse.Namespace) -> int:
+    """Score a character model on a text, or on the end of it."""
+    from tempfile import TemporaryDirectory
+
+    from ..data import Corpus, split
+    from ..data.corpus import is_corpus
+    from ..train import characters, model_files
+    from ..train.errors import UserError
+
+    model, vocabulary, _ = model_files.load_model(given.model)
+    with TemporaryDirectory(prefix="tinygrad-rnn-", ignore_cleanup_errors=True) as folder:
+        if is_corpus(given.file):
+            corpus = Corpus(given.file)
+            if corpus.vocabulary != vocabulary:
+                raise UserError(
+                    f"{given.file} has other symbols than {given.model}; give the text itself"
+                )
+        else:
+            corpus = Corpus.convert(
+                given.file,
+                Path(folder, "ids"),
+                units=vocabulary.units,
+                encoding=given.encoding,
+                vocabulary=vocabulary,
+            )
+        if given.held_out:
+            _, corpus = split(corpus, given.held_out)
+        bits = characters.mean_bits(model, corpus.ids, streams=32)
+        print(f"{bits:.4f} bits for each of {len(corpus) - 1:,} {vocabulary.units}")
     return 0
 
 

@@ -10,16 +10,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..core.errors import TinygradError
 from ..core.primitive import Array
+from .errors import DataError
 
-__all__ = ["DataError", "Series", "read_csv"]
+__all__ = ["Series", "read_csv"]
 
 MISSING = ("refuse", "interpolate", "previous")
-
-
-class DataError(TinygradError, ValueError):
-    """A file does not hold what was declared; the message has file, line and column."""
 
 
 class Series(NamedTuple):

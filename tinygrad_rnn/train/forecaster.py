@@ -15,8 +15,7 @@ import numpy.typing as npt
 from .. import nn
 from ..core.tape import no_grad
 from ..core.tensor import tensor
-from ..data import Windows
-from ..data.tables import DataError, Series
+from ..data import DataError, Series, Windows, split
 from ..optim import Adam, cosine
 from . import checked_files
 from .characters import evaluating
@@ -114,12 +113,6 @@ class Forecaster(nn.Module):
         return np.concatenate([s.numpy()[:, 0] for s in said]) * self.scale + self.mean
 
 
-def parts(series: Series, held_out: float) -> tuple[int, int]:
-    """Return the lengths of the part that is trained on, and of the whole series."""
-    count = len(series.values)
-    return count - max(1, round(count * held_out)), count
-
-
 def train(
     series: Series,
     settings: ForecastSettings,
@@ -141,12 +134,12 @@ def train(
     DataError
         If the series is too short, or a quantity never changes.
     """
-    length, _ = parts(series, settings.held_out)
-    if length < 3:
+    if len(series.values) * (1 - settings.held_out) < 3:
         raise DataError(
             f"{series.source}: {len(series.values)} moments are too few to train on some and hold out others"
         )
-    first = series.values[:length]
+    first = split(series, settings.held_out)[0].values
+    length = len(first)
     model = Forecaster(len(series.names), settings.hidden, rng=[settings.seed, 0])
     model.mean, model.scale = first.mean(0), first.std(0)
     if (model.scale == 0).any():
@@ -180,7 +173,7 @@ def scores(model: Forecaster, series: Series, held_out: float) -> dict[str, dict
 
     Beside it stands that of the last value, which is what a forecast has to beat.
     """
-    begin, _ = parts(series, held_out)
+    begin = len(split(series, held_out)[0].values)
     said = model.one_ahead(series.values)[begin - 1 :]
     true, before = series.values[begin:], series.values[begin - 1 : -1]
     return {

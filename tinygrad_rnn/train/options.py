@@ -20,7 +20,12 @@ class Options:
     command
         "demo": with baselines, pictures and a report; "train text": only the model and its loss.
     text
-        UTF-8 file to learn from, or None for the reference text of Python.
+        File to learn from, or None for the reference text of Python, or for that of the run which
+        is resumed.
+    units
+        What the text is made of: "characters", "words" or "bytes".
+    encoding
+        Of the file, or None for UTF-8, or for that of the run which is resumed.
     budget
         Seconds of training, or None for the default, or for that of the run which is resumed.
     steps
@@ -41,6 +46,8 @@ class Options:
     out: Path = Path("demo-run")
     command: str = "demo"
     text: Path | None = None
+    units: str = "characters"
+    encoding: str | None = None
     budget: float | None = None
     steps: int | None = None
     resume: bool = False
