@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import datetime
 import json
+import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -142,9 +143,67 @@ def test_from_a_file_to_a_forecast(tmp_path: Path, capsys: pytest.CaptureFixture
     code, shown, _ = call(*command[:-1], "80", "--resume", capsys=capsys)
     assert code == 0 and "Resumed after step 60" in shown
     assert call(*command, "--overwrite", capsys=capsys)[0] == 0
+    for changed, words in (
+        (["--window", "9"], "window is 24 in it and cannot become 9"),
+        (["--held-out", "0.3"], "held_out is 0.2 in it"),
+        (["--columns", "width"], "it is of another series"),
+    ):
+        code, _, err = call(*command, "--resume", *changed, capsys=capsys)
+        assert code == 2 and words in err and err.count("\n") == 1
+    lost = ["train", "csv", str(file), "--out", str(out / "none"), *DECLARED, "--resume"]
+    assert "no checkpoint found" in call(*lost, capsys=capsys)[2] and not (out / "none").exists()
 
 
-def test_a_stopped_training_goes_on_bit_for_bit(tmp_path: Path) -> None:
+def test_a_damaged_checkpoint_of_a_forecaster(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file, out = waves(tmp_path / "waves.csv"), tmp_path / "out"
+    command = ["train", "csv", str(file), "--out", str(out), *DECLARED, *SMALL]
+    for steps in ("20", "30"):
+        more = [] if steps == "20" else ["--resume"]
+        assert call(*command, "--steps", steps, *more, capsys=capsys)[0] == 0
+    last = sorted((out / "checkpoints").iterdir())[-1]
+    last.write_bytes(last.read_bytes()[:-9])
+    code, shown, err = call(*command, "--steps", "40", "--resume", capsys=capsys)
+    assert code == 0 and "Resumed after step 20" in shown and "going on from the save" in err
+
+
+def test_ctrl_c_keeps_a_checkpoint_of_a_forecaster(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file, out = waves(tmp_path / "waves.csv"), tmp_path / "out"
+    command = ["train", "csv", str(file), "--out", str(out), *DECLARED, *SMALL]
+    original = forecaster.fit
+
+    def signalled(run: Any) -> None:
+        if run.step == 9:
+            signal.raise_signal(signal.SIGINT)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(forecaster, "fit", lambda *a, **k: original(*a, **k, callbacks=[signalled]))
+        code, shown, err = call(*command, capsys=capsys)
+    assert code == 130 and "Stopped after step 9" in shown and "--resume goes on" in shown
+    assert err == "" and [p.name for p in out.iterdir()] == ["checkpoints"]
+    code, shown, _ = call(*command, "--resume", capsys=capsys)
+    assert code == 0 and "Resumed after step 9" in shown
+    again = tmp_path / "whole"
+    command[command.index(str(out))] = str(again)
+    assert call(*command, capsys=capsys)[0] == 0
+    for name in ("scores.json", "forecast.csv"):
+        assert (again / name).read_text() == (out / name).read_text()
+
+
+@pytest.mark.parametrize("name", [".", "/dev/zero"])
+def test_what_is_no_table(name: str, tmp_path: Path) -> None:
+    if (tmp_path / name).exists():
+        with pytest.raises(DataError, match=r"expected a table, found a (folder|device)"):
+            read_csv(tmp_path / name)
+
+
+def test_a_stopped_training_goes_on_bit_for_bit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(forecaster, "SAVE_EVERY", 0.0)
     series = read_csv(waves(tmp_path / "s.csv"), time="day", date_format="%d.%m.%Y", **GERMAN)
     settings = forecaster.ForecastSettings(hidden=6, steps=40)
     whole, _ = forecaster.train(series, settings, progress=False)
@@ -158,7 +217,7 @@ def test_a_stopped_training_goes_on_bit_for_bit(tmp_path: Path) -> None:
 
     original = forecaster.fit
     try:
-        forecaster.fit = lambda *a, **k: original(*a, **k, save_every=0.0, callbacks=[fail])
+        forecaster.fit = lambda *a, **k: original(*a, **k, callbacks=[fail])
         with pytest.raises(Stop):
             forecaster.train(series, settings, checkpoint=tmp_path / "run", progress=False)
     finally:

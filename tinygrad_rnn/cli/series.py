@@ -131,19 +131,25 @@ def _series(given: argparse.Namespace, names: Any = None) -> Any:
 
 def train_csv(given: argparse.Namespace) -> int:
     """Train a forecaster, score it on the end of the file, and draw a forecast."""
-    from ..files import replace_file
     from ..train import forecaster
     from ..train.checkpoint import Checkpoint
     from ..train.console import console, say
+    from ..train.errors import UserError
     from ..train.folder import CHECKPOINTS, claimed, present, run_held
+    from ..train.interrupt import Interrupted
 
     screen = console()
     series = _series(given)
     names = [f.name for f in dataclasses.fields(forecaster.ForecastSettings)]
     told = {n: getattr(given, n) for n in names if getattr(given, n) is not None}
     settings = forecaster.ForecastSettings(**told)
+    kept = bool(Checkpoint(given.out / CHECKPOINTS).steps)
     if not (given.resume or given.overwrite) and (there := present(given.out)):
-        raise run_held(given.out, ", ".join(there), go_on=True)
+        raise run_held(given.out, ", ".join(there), go_on=kept)
+    if given.resume and not kept:
+        raise UserError(
+            f"--resume: no checkpoint found in {given.out / CHECKPOINTS}; start without --resume, or name the folder of the run with --out"
+        )
     given.out.mkdir(parents=True, exist_ok=True)
     with claimed(given.out):
         say(
@@ -151,19 +157,33 @@ def train_csv(given: argparse.Namespace) -> int:
             f"Series: {series.source}; {len(series.values):,} moments of {', '.join(series.names)}; the last {settings.held_out:.0%} are held out.",
         )
         checkpoint = Checkpoint(given.out / CHECKPOINTS, replace=given.overwrite)
-        model, run = forecaster.train(series, settings, checkpoint=checkpoint)
-        forecaster.save_forecaster(given.out / "model.safetensors", model, series, settings)
-        found = forecaster.scores(model, series, settings.held_out)
-        replace_file(given.out / "scores.json", json.dumps(found, indent=1) + "\n")
-        ahead = model.ahead(series.values, given.ahead)
-        replace_file(given.out / "forecast.csv", _table(series, ahead))
-        _draw(series, ahead, given.out / "forecast.svg")
+        try:
+            model, run = forecaster.train(series, settings, checkpoint=checkpoint)
+        except Interrupted as stop:
+            if stop.between:
+                say(screen, "The same command with --resume goes on.")
+            return 128 + stop.number
+        found = _write(given, settings, series, model)
     _show(screen, found)
     say(
         screen,
         f"Trained {run.step:,} steps in {run.seconds:.0f} s. {given.out} has the model, the scores, and a forecast of {given.ahead} moments with pictures.",
     )
     return 0
+
+
+def _write(given: argparse.Namespace, settings: Any, series: Any, model: Any) -> Any:
+    """Write a forecaster, its scores on the end of the file, and a forecast; return the scores."""
+    from ..files import replace_file
+    from ..train import forecaster
+
+    forecaster.save_forecaster(given.out / "model.safetensors", model, series, settings)
+    found = forecaster.scores(model, series, settings.held_out)
+    replace_file(given.out / "scores.json", json.dumps(found, indent=1) + "\n")
+    ahead = model.ahead(series.values, given.ahead)
+    replace_file(given.out / "forecast.csv", _table(series, ahead))
+    _draw(series, ahead, given.out / "forecast.svg")
+    return found
 
 
 def say_ahead(given: argparse.Namespace) -> int:

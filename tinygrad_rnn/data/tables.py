@@ -109,6 +109,9 @@ def _cells(path: Path, separator: str, encoding: str) -> Any:
         raise DataError(
             "read_csv needs pandas, which is not installed: pip install 'tinygrad-rnn[data]'"
         ) from None
+    if not (path.is_file() or path.is_fifo()) and path.exists():  # /dev/zero has no end
+        what = "a folder" if path.is_dir() else "a device"
+        raise DataError(f"{path}: expected a table, found {what}")
     data = path.read_bytes()
     try:
         text = data.decode("utf-8-sig" if encoding.lower() in ("utf-8", "utf8") else encoding)

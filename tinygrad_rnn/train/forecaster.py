@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import os
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -32,6 +34,8 @@ __all__ = [
 ]
 
 _KIND = "tinygrad_rnn forecaster"
+_MAY_CHANGE = ("steps", "lr", "clip")  # when a run goes on
+SAVE_EVERY = 15.0  # seconds between two checkpoints
 FloatArray = npt.NDArray[np.float64]
 
 
@@ -113,6 +117,29 @@ class Forecaster(nn.Module):
         return np.concatenate([s.numpy()[:, 0] for s in said]) * self.scale + self.mean
 
 
+class Origin:
+    """What a run is of: a part of its checkpoints, which go back into a run of the same alone."""
+
+    def __init__(self, series: Series, settings: ForecastSettings) -> None:
+        times = "" if series.times is None else series.times.astype(np.int64).tobytes().hex()
+        told = json.dumps([series.names, times, series.values.tobytes().hex()])
+        kept = {k: v for k, v in asdict(settings).items() if k not in _MAY_CHANGE}
+        self.facts = {**kept, "series": hashlib.sha256(told.encode()).hexdigest()}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the settings that must not change, and the SHA-256 of the series."""
+        return dict(self.facts)
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Raise a DataError if this was another run."""
+        for name, value in self.facts.items():
+            if state.get(name) == value:
+                continue
+            if name == "series":
+                raise DataError("it is of another series; name that, or begin anew")
+            raise DataError(f"{name} is {state.get(name)} in it and cannot become {value}")
+
+
 def train(
     series: Series,
     settings: ForecastSettings,
@@ -147,6 +174,9 @@ def train(
         raise DataError(
             f"{series.source}, column {name!r}: the part that is trained on has one value only"
         )
+    if checkpoint is not None:
+        checkpoint = checkpoint if isinstance(checkpoint, Checkpoint) else Checkpoint(checkpoint)
+        checkpoint.parts = {"origin": Origin(series, settings), **checkpoint.parts}
     window = min(settings.window, length - 1)
     batch = max(1, min(settings.batch, (length - 1) // window))
     data = Windows(
@@ -163,6 +193,7 @@ def train(
         steps=settings.steps,
         every=max(1, settings.steps // 20),
         checkpoint=checkpoint,
+        save_every=SAVE_EVERY,
         progress=progress,
     )
     return model, run
