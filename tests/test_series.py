@@ -49,6 +49,16 @@ def write(path: Path, text: str | bytes) -> Path:
         ("a,b\n1,5\n,6\n4,7\n", {"missing": "previous"}, [[1, 5], [1, 6], [4, 7]]),
         ("a,b\n,5\n3,\n", {"missing": "interpolate"}, [[3, 5], [3, 5]]),
         ('a,b\n"1\n",2\n', {}, [[1, 2]]),
+        ("1990,1991\n1,2\n", {"columns": ["1990", "1991"]}, [[1, 2]]),
+        ("t,2000\n2024-01-01,1\n2024-01-02,2\n", {"time": "t", "columns": ["2000"]}, [[1], [2]]),
+        (
+            "a\n1 234.5\n12\n1234\n.5\n+3.\n",
+            {"thousands": " "},
+            [[1234.5], [12], [1234], [0.5], [3]],
+        ),
+        ('a,b\n"1,5","1.234,25"\n', {"decimal": ",", "thousands": "."}, [[1.5, 1234.25]]),
+        (",a\n0,2\n1,4\n", {"columns": ["a"]}, [[2], [4]]),
+        ("a , b\n 1, 2 \n", {}, [[1, 2]]),
     ],
 )
 def test_files_of_many_kinds(
@@ -86,6 +96,32 @@ def test_files_of_many_kinds(
         ("a\n1\n", {"missing": "zero"}, r"missing is 'zero'"),
         ("a,b\n,1\n2,2\n", {"missing": "previous"}, r"nothing stands before it"),
         ("a,b\n,1\n,2\n", {"missing": "interpolate"}, r"column 'a': there is no number in it"),
+        (
+            "a\n1.5\n",
+            {"decimal": ",", "thousands": "."},
+            r"line 2, column 'a': '1\.5' is no number",
+        ),
+        ("a;b\n1,5;2\n", {"separator": ";", "thousands": ","}, r"'1,5' is no number"),
+        ("a;b\n1,23,456;2\n", {"separator": ";", "thousands": ","}, r"'1,23,456' is no number"),
+        ("a\n1.234.5\n", {"decimal": ",", "thousands": "."}, r"'1\.234\.5' is no number"),
+        ("a\n\u0663\n", {}, r"is no number"),
+        ("a\n0x10\n", {}, r"'0x10' is no number"),
+        ("a\n5 %\n", {}, r"'5 %' is no number"),
+        ("1,2\n3,4\n", {}, r"line 1: there are numbers where the names .* say by columns"),
+        ("t,1\n2024-01-01,2\n", {"time": "t"}, r"line 1: there are numbers where the names"),
+        ("a,a\n1,2\n", {}, r"line 1: two columns have the name 'a'"),
+        (",a\n0,2\n", {}, r"line 1: column 1 has no name"),
+        ("a,b\n1,2,3\n4,5,6\n", {}, r"Expected 2 fields in line 2, saw 3"),
+        ("a,b\n1,2,\n4,5,\n", {}, r"Expected 2 fields in line 2, saw 3"),
+        ("a,b\n1,2\n3\n", {}, r"line 3: the number of cells is 1, .* is 2"),
+        (
+            "a,b,c\n1,2,3\n3,4\n",
+            {"missing": "interpolate"},
+            r"line 3: the number of cells is 2, .* is 3",
+        ),
+        ('a,b\n"1\n",2\n3,x\n', {}, r"line 4, column 'b': 'x' is no number"),
+        ("a\n1\n", {"separator": "ab"}, r"separator is 'ab'; expected one character"),
+        ("a\n1\n", {"decimal": ",", "thousands": ","}, r"decimal and thousands are both ','"),
     ],
 )
 def test_what_is_not_as_declared_is_refused(
@@ -191,6 +227,21 @@ def test_ctrl_c_keeps_a_checkpoint_of_a_forecaster(
     assert call(*command, capsys=capsys)[0] == 0
     for name in ("scores.json", "forecast.csv"):
         assert (again / name).read_text() == (out / name).read_text()
+
+
+def test_gaps_in_time_are_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = waves(tmp_path / "waves.csv")
+    lines = file.read_text().splitlines(keepends=True)
+    for left_out, words in (
+        (slice(0, 0), None),
+        (slice(9, 12), "1 gaps, the longest between 2024-01-08"),
+    ):
+        rest = [line for line in lines if line not in lines[left_out]]
+        file.write_text("".join(rest))
+        command = ["train", "csv", str(file), "--out", str(tmp_path / f"{len(rest)}"), *DECLARED]
+        shown = call(*command, "--steps", "2", capsys=capsys)[1]
+        assert ("not equally far apart" in shown) == (words is not None)
+        assert words is None or words in shown
 
 
 @pytest.mark.parametrize("name", [".", "/dev/zero"])

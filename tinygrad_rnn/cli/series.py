@@ -156,6 +156,8 @@ def train_csv(given: argparse.Namespace) -> int:
             screen,
             f"Series: {series.source}; {len(series.values):,} moments of {', '.join(series.names)}; the last {settings.held_out:.0%} are held out.",
         )
+        if uneven := _uneven(series):
+            say(screen, uneven)
         checkpoint = Checkpoint(given.out / CHECKPOINTS, replace=given.overwrite)
         try:
             model, run = forecaster.train(series, settings, checkpoint=checkpoint)
@@ -285,6 +287,23 @@ def _moments(series: Any, count: int) -> list[str]:
         return [f"+{k}" for k in range(1, count + 1)]
     step = np.median(np.diff(series.times).astype(np.int64)).astype("timedelta64[s]")
     return [str(series.times[-1] + (k + 1) * step).replace("T", " ") for k in range(count)]
+
+
+def _uneven(series: Any) -> str:
+    """Return a sentence for a series with gaps in time, which a model does not see."""
+    import numpy as np
+
+    if series.times is None or len(series.times) < 2:
+        return ""
+    seconds = np.diff(series.times).astype(np.int64)
+    usual, place = np.median(seconds), int(seconds.argmax())
+    if seconds[place] < 1.5 * usual:
+        return ""
+    ends = " and ".join(str(t).replace("T", " ") for t in series.times[place : place + 2])
+    return (
+        f"The moments are not equally far apart: {int((seconds >= 1.5 * usual).sum()):,} gaps, the longest between {ends}. "
+        "The model takes each line for one step; for a step of time add the lines, with --missing for the empty cells."
+    )
 
 
 def _table(series: Any, ahead: Any) -> str:
