@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import tracemalloc
@@ -15,7 +16,7 @@ import pytest
 import tinygrad_rnn as tg
 from tests.command import call
 from tinygrad_rnn.data import Corpus, DataError, Vocabulary, Windows, encodings, split
-from tinygrad_rnn.train import characters, model_files
+from tinygrad_rnn.train import characters, demo, model_files
 
 pytestmark = pytest.mark.usefixtures("eager")
 
@@ -285,8 +286,47 @@ def test_a_converted_text_is_used_where_it_is(
     again = str(out / "t.txt" / "corpus.ids")  # the text of the run that is replaced
     replaced = ["train", "text", again, "--out", str(out / "t.txt"), "--overwrite", *SMALL]
     assert call(*replaced, capsys=capsys)[0] == 0 and Path(again).exists()
+    code, _, err = call(*commands[1], "--units", "words", "--overwrite", capsys=capsys)
+    assert code == 2 and "is a text of characters and cannot become one of words" in err
+    code, _, err = call(*resumed, "--units", "words", capsys=capsys)
+    assert code == 2 and "--units is characters in" in err
     other = ["train", "text", str(ids), "--out", str(out / "t.txt"), "--overwrite", *SMALL]
     assert call(*other, capsys=capsys)[0] == 0 and not Path(again).exists()
+
+
+def test_a_demo_takes_no_more_of_a_converted_text(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(demo, "LONGEST", 3000)
+    file, ids = write(tmp_path / "t.txt", PROSE), tmp_path / "t.ids"
+    Corpus.convert(file, ids, min_count=2)
+    line = ["demo", "--out", str(tmp_path / "out"), *SMALL, "--text"]
+    code, _, err = call(*line, str(ids), capsys=capsys)
+    assert code == 2 and "the demo uses at most 3,000; give the text itself" in err
+    code, shown, _ = call(*line, str(file), capsys=capsys)
+    assert code == 0 and "The first 3,000 characters of" in shown
+    assert len(Corpus(tmp_path / "out" / "corpus.ids")) == 3000
+
+
+@pytest.mark.parametrize("part", [1, 2, 3])
+def test_a_signal_while_a_text_is_read(
+    part: int, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the first reading, in the counting, and in the writing."""
+    opened, calls = encodings._opened, []
+
+    def counting(source: Path) -> Any:
+        calls.append(source)
+        if len(calls) == part:
+            signal.raise_signal(signal.SIGINT)
+        return opened(source)
+
+    monkeypatch.setattr(encodings, "_opened", counting)
+    file, out = write(tmp_path / "t.txt", PROSE), tmp_path / "out"
+    code, shown, err = call("train", "text", str(file), "--out", str(out), *SMALL, capsys=capsys)
+    assert code == 130 and "Stopped before training began" in shown and err == ""
+    assert out.exists() == (part == 3) and len(calls) == part
+    assert not out.exists() or list(out.iterdir()) == []
 
 
 def test_the_end_of_a_text_is_scored(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

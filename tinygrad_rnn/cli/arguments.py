@@ -179,7 +179,7 @@ def _demo_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="text to learn from (default: the reference text of Python)",
     )
-    parser.set_defaults(units="characters")
+    parser.set_defaults(units=None)
     _training_arguments(parser, out="demo-run", budget="70")
 
 
@@ -195,7 +195,6 @@ def _text_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--units",
         choices=["characters", "words", "bytes"],
-        default="characters",
         help="what the model reads one by one (default characters)",
     )
     _training_arguments(parser, out=None, budget="70")

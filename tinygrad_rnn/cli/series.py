@@ -45,7 +45,7 @@ def add_arguments(
         "eval",
         help="score a trained model on a file",
         description="Score a model on a file: a forecaster by the error one moment ahead, beside the last value; a character model by the "
-        "bits for each character of a text.",
+        "bits for each character of a text, which is converted into the folder for temporary files.",
     )
     score.add_argument("model", type=types.path, metavar="MODEL", help="a model.safetensors")
     _file_arguments(score, types)

@@ -158,8 +158,9 @@ class _Run:
         """Read the checkpoint, with those settings changed that may change."""
         with self.said():
             found = SavedRun.read(self.checkpoints)
-        for name, value in self.options.settings.items():
-            before = getattr(found.settings, name)
+        given = {"units": self.options.units or found.vocabulary.units, **self.options.settings}
+        for name, value in given.items():
+            before = found.vocabulary.units if name == "units" else getattr(found.settings, name)
             if name not in ("lr", "clip") and value != before:
                 raise UserError(
                     f"--resume: --{name.replace('_', '-')} is {before} in {self.checkpoints} and cannot become {value}; leave it out"
@@ -176,7 +177,7 @@ class _Run:
         if self.budget is None and self.steps is None:
             self.budget, self.steps = about.get("budget", BUDGET), about.get("steps")
         more: dict[str, Any] = {
-            "units": options.units if found is None else found.vocabulary.units,
+            "units": options.units or (found and found.vocabulary.units),
             "encoding": options.encoding or about.get("encoding", "utf-8"),
             "between": self.interrupts.check,
             "limit": LONGEST if options.command == "demo" else None,

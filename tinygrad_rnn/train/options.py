@@ -23,7 +23,8 @@ class Options:
         File to learn from, or None for the reference text of Python, or for that of the run which
         is resumed.
     units
-        What the text is made of: "characters", "words" or "bytes".
+        What the text is made of: "characters", "words" or "bytes"; or None for characters, or for what
+        the run which is resumed, or a converted text, has.
     encoding
         Of the file, or None for UTF-8, or for that of the run which is resumed.
     budget
@@ -46,7 +47,7 @@ class Options:
     out: Path = Path("demo-run")
     command: str = "demo"
     text: Path | None = None
-    units: str = "characters"
+    units: str | None = None
     encoding: str | None = None
     budget: float | None = None
     steps: int | None = None

@@ -130,7 +130,7 @@ def _counted(count: int) -> int:
 def of_path(
     path: Path | None,
     *,
-    units: str = "characters",
+    units: str | None = None,
     encoding: str = "utf-8",
     limit: int | None = None,
     vocabulary: Vocabulary | None = None,
@@ -143,7 +143,7 @@ def of_path(
     path
         A text file, a file that `tg.data.Corpus.convert` wrote, or None for the Python reference.
     units, encoding
-        What gets an id, and what the file is in.
+        What gets an id (by default characters), and what the file is in.
     limit
         If given, only so many units are used.
     vocabulary
@@ -157,14 +157,11 @@ def of_path(
         If the file cannot be read, is not as declared, or too short.
     """
     if path is not None and is_corpus(path):
-        corpus = Corpus(path)
-        corpus = corpus if limit is None else corpus[:limit]
-        _check(corpus.source, len(corpus), corpus.vocabulary.units, blank=False)
-        return Source(corpus=corpus, path=path)
+        return Source(corpus=_converted(path, units, limit), path=path)
     text = (
         load_topics()
         if path is None
-        else Text.of_file(path, units=units, encoding=encoding, limit=limit)
+        else Text.of_file(path, units=units or "characters", encoding=encoding, limit=limit)
     )
     text = replace(text, pieces=partial(_watched, text.pieces, between))
     found = text.measure()
@@ -173,6 +170,22 @@ def of_path(
         counted = _counted(found.length)
         vocabulary = text.vocabulary(counted, 10 if counted >= 50_000 else 2)
     return Source(text=text, found=found, vocabulary=vocabulary, path=path)
+
+
+def _converted(path: Path, units: str | None, limit: int | None) -> Corpus:
+    """Open a text that was converted, if a run can use it."""
+    corpus = Corpus(path)
+    there = corpus.vocabulary.units
+    if units not in (None, there):
+        raise UserError(
+            f"{path} is a text of {there} and cannot become one of {units}; convert it anew"
+        )
+    if limit is not None and len(corpus) > limit:
+        raise UserError(
+            f"{path} has {len(corpus):,} {there}, and the demo uses at most {limit:,}; give the text itself, or use train text"
+        )
+    _check(corpus.source, len(corpus), there, blank=False)
+    return corpus
 
 
 def of_run(
