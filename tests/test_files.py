@@ -18,6 +18,7 @@ import pytest
 
 import tinygrad_rnn as tg
 from tinygrad_rnn import files
+from tinygrad_rnn.data import Corpus
 from tinygrad_rnn.formats import safetensors
 from tinygrad_rnn.train import console, demo, folder, model_files, text
 from tinygrad_rnn.train.errors import UserError
@@ -675,7 +676,10 @@ def test_going_on_when_the_text_was_moved_or_changed(file: Path) -> None:
     with pytest.raises(UserError, match=r"text\.txt is not the text that the run in"):
         run(options(file, resume=True, steps=8, settings={}))
     file.unlink()
-    for damaged in (b"", (out / "corpus.ids").read_bytes()[:-1]):
+    (moved.parent / "other.txt").write_text(TEXT[::-1])
+    Corpus.convert(moved.parent / "other.txt", moved.parent / "other.ids")
+    other = (moved.parent / "other.ids").read_bytes()
+    for damaged in (b"", (out / "corpus.ids").read_bytes()[:-1], other):
         (out / "corpus.ids").write_bytes(damaged)
         with pytest.raises(
             UserError, match=r"corpus\.ids cannot be used, and .*text\.txt.*name the"

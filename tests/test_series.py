@@ -343,14 +343,14 @@ def test_options_from_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str])
         write(config, text)
         code, _, err = call(*command, capsys=capsys)
         assert code == 2 and words in err
-    write(config, 'columns = ["height", "width"]\nmissing = "previous"')
-    lines = [
-        ["--config", str(config), str(file), "--out", str(out), *DECLARED, *SMALL],
-        [str(file), f"--config={config}", "--out", str(out), *DECLARED, *SMALL],
-        ["--out", str(out), *DECLARED, *SMALL, "--config", str(config), "--", str(file)],
-    ]
-    for line in lines:  # no name of a file is taken for a column
-        code, shown, err = call("train", "csv", "--overwrite", *line, capsys=capsys)
+    write(config, 'missing = "previous"\ncolumns = ["height", "width"]')
+    rest = ["--out", str(out), *DECLARED, *SMALL, "--overwrite"]
+    for line in (  # no name of a file is taken for a column
+        ["--config", str(config), str(file), *rest],
+        [str(file), f"--config={config}", *rest],
+        [*rest, "--config", str(config), "--", str(file)],
+    ):
+        code, shown, err = call("train", "csv", *line, capsys=capsys)
         assert code == 0 and "moments of height, width;" in shown, err
     code, _, err = call("train", "csv", "--conf", str(config), str(file), capsys=capsys)
     assert code == 2 and err.count("\n") == 1

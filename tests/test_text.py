@@ -223,10 +223,12 @@ def test_a_file_that_changes_while_it_is_read(tmp_path: Path) -> None:
     path.write_text(PROSE)
     found = Text.of_file(path)
     measure = found.measure()
-    path.write_text(PROSE + "more")
-    with pytest.raises(DataError, match="changed while it was read"):
-        found.write(tmp_path / "t.ids", measure, Vocabulary("a"), 0)
-    assert not (tmp_path / "t.ids").exists()
+    for content in (PROSE + "more", PROSE.upper()):
+        path.write_text(content)
+        os.utime(path, (len(content), 1))
+        with pytest.raises(DataError, match="changed while it was read"):
+            found.write(tmp_path / "t.ids", measure, Vocabulary("a"), 0)
+        assert not (tmp_path / "t.ids").exists()
 
 
 def test_words_do_not_depend_on_the_pieces(rng: np.random.Generator) -> None:
