@@ -493,10 +493,18 @@ def test_a_stopped_run_goes_on_as_if_it_had_not_stopped(
         check_a_stopped_run(file, capsys, monkeypatch)
 
 
-def check_a_stopped_run(
-    file: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("units", ["words", "bytes"])
+def test_a_stopped_run_of_words_or_bytes_goes_on(
+    units: str, file: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run(options(file, out=file.parent / "whole"), capsys)
+    file.write_text(TEXT * 4)
+    check_a_stopped_run(file, capsys, monkeypatch, command="train text", units=units)
+
+
+def check_a_stopped_run(
+    file: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, **more: Any
+) -> None:
+    run(options(file, out=file.parent / "whole", **more), capsys)
     step = Trainer.step
 
     def interrupted(self: Trainer, fraction: float) -> float:
@@ -506,10 +514,11 @@ def check_a_stopped_run(
         return step(self, fraction)
 
     monkeypatch.setattr(Trainer, "step", interrupted)
-    code, out = run(options(file), capsys)
+    code, out = run(options(file, **more), capsys)
     assert code == 130 and "after step 6" in out and "--resume" in out
     monkeypatch.setattr(Trainer, "step", step)
-    code, out = run(options(file, steps=None, text=None, settings={}, resume=True), capsys)
+    more = {**more, "steps": None, "text": None, "settings": {}, "resume": True}
+    code, out = run(options(file, **more), capsys)
     assert code == 0 and "Resumed after step 6" in out
     a, b = (
         safetensors.read(file.parent / name / "model.safetensors")[0] for name in ("whole", "out")
