@@ -8,6 +8,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
+from tinygrad_rnn.data import Vocabulary, split
 from tinygrad_rnn.train import text
 from tinygrad_rnn.train.baselines import (
     CharacterModel,
@@ -16,7 +17,6 @@ from tinygrad_rnn.train.baselines import (
     Unigram,
     score_baselines,
 )
-from tinygrad_rnn.train.vocabulary import Vocabulary
 
 
 class SlowKneserNey:
@@ -130,7 +130,7 @@ def test_frequent_in_one_context_is_unlikely_in_a_new_one() -> None:
 @pytest.fixture(scope="module")
 def corpus_ids() -> tuple[np.ndarray, np.ndarray, int]:
     """Give train and held-out ids of the Python reference, and the vocabulary's size."""
-    train, held = text.split(text.load_topics().text)
+    train, held = split("".join(text.load_topics().pieces()), 0.1)
     vocabulary = Vocabulary.from_text(train)
     return vocabulary.encode(train), vocabulary.encode(held), len(vocabulary)
 

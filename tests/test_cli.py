@@ -16,10 +16,10 @@ import pytest
 import tinygrad_rnn as tg
 from tests.command import call
 from tinygrad_rnn.core.tape import context, setting
+from tinygrad_rnn.data import Vocabulary
 from tinygrad_rnn.train import characters, model_files
 from tinygrad_rnn.train.options import Options
 from tinygrad_rnn.train.trainer import SavedRun, Settings
-from tinygrad_rnn.train.vocabulary import Vocabulary
 
 pytestmark = pytest.mark.usefixtures("eager")
 
@@ -49,7 +49,7 @@ def test_version_and_help(capsys: pytest.CaptureFixture[str]) -> None:
     assert call("--version", capsys=capsys) == (0, f"tinygrad-rnn {tg.__version__}\n", "")
     code, out, _ = call(capsys=capsys)
     assert code == 0 and all(name in out for name in ("demo", "train", "sample", "info"))
-    for command in (["demo"], ["train"], ["tasks", "run"]):
+    for command in (["demo"], ["train", "text"], ["tasks", "run"]):
         code, out, _ = call(*command, "--help", capsys=capsys)
         assert code == 0 and "--budget" in out and "--eager" in out
     code, out, _ = call("info", "--help", capsys=capsys)
@@ -57,7 +57,7 @@ def test_version_and_help(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_help_says_the_defaults(capsys: pytest.CaptureFixture[str]) -> None:
-    code, out, _ = call("train", "--help", capsys=capsys)
+    code, out, _ = call("train", "text", "--help", capsys=capsys)
     assert code == 0
     found = re.findall(r"--([\w-]+) [NX]\s[^(]*\(default\s+([\d.]+)\)", out)
     said = {name.replace("-", "_"): float(value) for name, value in found}
@@ -76,7 +76,9 @@ def test_what_is_given_gets_into_the_settings(
     assert found[0].settings == expected
 
 
-@pytest.mark.parametrize("command", [["demo"], ["train", "--out", "x"], ["tasks", "run", "parity"]])
+@pytest.mark.parametrize(
+    "command", [["demo"], ["train", "text", "t", "--out", "x"], ["tasks", "run", "parity"]]
+)
 def test_eager_is_one_switch(
     command: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -153,7 +155,10 @@ def test_samples_are_fixed_by_the_seed(model: Path, capsys: pytest.CaptureFixtur
             ["demo", "--resume"],
             "no checkpoint found in demo-run/checkpoints; start without --resume",
         ),
-        (["train"], "--out"),
+        (["train"], "KIND"),
+        (["train", "text", "t"], "--out"),
+        (["train", "text", "--out", "x"], "expected FILE"),
+        (["demo", "--bud", "1"], "unrecognized arguments: --bud"),
         (["sample"], "MODEL"),
         (["sample", "missing.safetensors"], "missing.safetensors: No such file"),
     ],
@@ -198,7 +203,7 @@ def test_ctrl_c_keeps_a_checkpoint(file: Path, tmp_path: Path) -> None:
         "-m",
         "tinygrad_rnn",
         "train",
-        "--text",
+        "text",
         str(file),
         "--out",
         str(out),

@@ -21,10 +21,10 @@ import pytest
 import tinygrad_rnn as tg
 from tests.command import call
 from tinygrad_rnn.cli import arguments, info
+from tinygrad_rnn.data import Vocabulary, split
 from tinygrad_rnn.train import characters, console, demo, memory, model_files, text
 from tinygrad_rnn.train.named import example, load_named
 from tinygrad_rnn.train.options import Options
-from tinygrad_rnn.train.vocabulary import Vocabulary
 
 pytestmark = pytest.mark.usefixtures("eager")
 
@@ -68,7 +68,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 ENDS_SOON = {  # what each command needs to run; it then finds that this cannot be done
     "demo": ["--text", "short.txt"],
-    "train": ["--text", "short.txt", "--out", "out"],
+    "train text": ["short.txt", "--out", "out"],
     "sample": ["missing.safetensors"],
     "train csv": ["short.txt", "--out", "out"],
     "forecast": ["missing.safetensors", "short.txt"],
@@ -189,8 +189,8 @@ def test_places_that_no_file_can_have(place: str, capsys: pytest.CaptureFixture[
 
 @pytest.mark.parametrize("place", ["short.txt", "short.txt/file", "a\0b", "x" * 300, "/dev/null/x"])
 def test_places_that_no_folder_can_have(place: str, capsys: pytest.CaptureFixture[str]) -> None:
-    for command in ("demo", "train"):
-        one_line(*call(command, "--text", "text.txt", "--out", place, *SMALL, capsys=capsys)[::2])
+    for command in (["demo", "--text"], ["train", "text"]):
+        one_line(*call(*command, "text.txt", "--out", place, *SMALL, capsys=capsys)[::2])
 
 
 def test_names_in_another_encoding(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -205,8 +205,8 @@ def test_names_in_another_encoding(folder: Path, capsys: pytest.CaptureFixture[s
         ["explore", "caf\udce9.py:Mine", "--out", "e\udce9.html"],
         ["explore", "caf\udce9.py:Mine", "--title", "\udce9"],
         ["demo", "--text", "t\udce9.txt", "--out", "o\udce9", *SMALL],
-        ["train", "--text", "t\udce9.txt", "--out", "o\udce9", *SMALL, "--overwrite"],
-        ["train", "--out", "o\udce9", "--steps", "4", "--resume", "--eager"],
+        ["train", "text", "t\udce9.txt", "--out", "o\udce9", *SMALL, "--overwrite"],
+        ["train", "text", "--out", "o\udce9", "--steps", "4", "--resume", "--eager"],
         ["sample", "o\udce9/model.safetensors", "--prompt", "\udce9", "--length", "5"],
         ["draw", "o\udce9/model.safetensors"],
     ):
@@ -306,7 +306,7 @@ def shell(line: str, **environment: str) -> subprocess.CompletedProcess[str]:
                           env={**os.environ, "PYTHONPATH": str(ROOT), **environment})  # fmt: skip
 
 
-TRAIN = f"tinygrad-rnn train --text text.txt --out out {' '.join(SMALL)}"
+TRAIN = f"tinygrad-rnn train text text.txt --out out {' '.join(SMALL)}"
 
 
 @pytest.mark.skipif(os.name != "posix", reason="needs a POSIX shell")
@@ -325,7 +325,7 @@ def test_a_run_needs_nobody_who_reads(line: str, folder: Path) -> None:
         pytest.skip("there is no /dev/full")
     done = shell(line)
     assert done.returncode == 0 and done.stderr == "", done.stderr
-    names = ["checkpoints", "loss.svg", "model.safetensors"]
+    names = ["checkpoints", "corpus.ids", "loss.svg", "model.safetensors"]
     assert sorted(path.name for path in (folder / "out").iterdir()) == names
     model_files.load_model(folder / "out" / "model.safetensors")
 
@@ -378,7 +378,7 @@ found = importlib.util.find_spec
 importlib.util.find_spec = lambda name, *rest: None if name == "pygraphviz" else found(name, *rest)
 sys.meta_path.insert(0, Missing())
 from tinygrad_rnn import cli
-for line in ({["train", "--text", "text.txt", "--out", "out", *SMALL[:-1]]!r}, ['sample', 'out/model.safetensors', '--length', '5'],
+for line in ({["train", "text", "text.txt", "--out", "out", *SMALL[:-1]]!r}, ['sample', 'out/model.safetensors', '--length', '5'],
              ['draw', 'LSTM'], ['explore', 'GRU'], ['info'], ['info', '--cache'], ['tasks', 'list']):
     assert cli.main(line) == 0, line
 assert cli.main(['draw', 'LSTM', '--out', 'a.png']) == 2
@@ -408,7 +408,7 @@ assert cli.main(['draw', 'LSTM', '--out', 'a.png']) == 2
 def test_a_network_that_does_not_fit_is_refused(
     sizes: list[str], folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    code, _, err = call("train", "--text", "text.txt", "--out", "out", *sizes, capsys=capsys)
+    code, _, err = call("train", "text", "text.txt", "--out", "out", *sizes, capsys=capsys)
     one_line(code, err)
     assert "GB" in err and sizes[0] in err and not (folder / "out").exists()
 
@@ -417,14 +417,14 @@ def test_without_enough_memory(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(memory, "_memory", lambda: 10_000)
-    one_line(*call("train", "--text", "text.txt", "--out", "out", *SMALL, capsys=capsys)[::2])
+    one_line(*call("train", "text", "text.txt", "--out", "out", *SMALL, capsys=capsys)[::2])
     monkeypatch.setattr(memory, "_memory", lambda: None)
 
     def none(*_: Any, **__: Any) -> None:
         raise MemoryError
 
     monkeypatch.setattr(demo, "Trainer", none)
-    code, _, err = call("train", "--text", "text.txt", "--out", "out", *SMALL, capsys=capsys)
+    code, _, err = call("train", "text", "text.txt", "--out", "out", *SMALL, capsys=capsys)
     one_line(code, err)
     assert "not enough memory" in err
 
@@ -487,8 +487,8 @@ def test_the_library_says_what_the_command_line_says(folder: Path) -> None:
     for call_ in (
         lambda: load_named("mine.py"),
         lambda: example(3),
-        lambda: text.load("missing"),
-        lambda: text.split("abc", 2.0),
+        lambda: text.of_path(Path("missing")),
+        lambda: split("abc", 2.0),
         lambda: Vocabulary("aa"),
         lambda: vocabulary.decode([9]),
         lambda: characters.evaluate(model, [1]),

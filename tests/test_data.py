@@ -163,3 +163,23 @@ def test_passes_of_windows_begin_at_random_places(n: int) -> None:
 def test_what_is_refused(call: Any, message: str) -> None:
     with pytest.raises(tg.TinygradError, match=message):
         call()
+
+
+def test_splits_are_in_the_order_of_time() -> None:
+    for count in (3, 10, 101, 5000):
+        values = np.arange(count)
+        for shares in ((0.1,), (0.1, 0.2), (0.001, 0.3)):
+            parts = tg.data.split(values, *shares)
+            np.testing.assert_array_equal(np.concatenate(parts), values)
+            assert [len(p) for p in parts[1:]] == [max(1, round(count * s)) for s in shares]
+            assert all(p.base is values for p in parts)
+    series = tg.data.Series(np.ones((10, 2)), ("a", "b"), np.arange(10).astype("M8[s]"), "s")
+    train, held = tg.data.split(series, 0.3)
+    assert train.values.shape == (7, 2) and held.times[0] == series.times[7]
+    assert held.names == series.names and tg.data.split("abcd", 0.25) == ("abc", "d")
+
+
+@pytest.mark.parametrize("shares", [(), (0.0,), (1.0,), (0.5, 0.5), (-0.1,), (float("nan"),)])
+def test_splits_that_cannot_be(shares: tuple[float, ...]) -> None:
+    with pytest.raises(tg.TinygradError, match="split: "):
+        tg.data.split(np.arange(10), *shares)

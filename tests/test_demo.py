@@ -15,6 +15,8 @@ import pytest
 
 import tinygrad_rnn as tg
 from tinygrad_rnn.core.tape import setting
+from tinygrad_rnn.data import split
+from tinygrad_rnn.data.vocabulary import UNKNOWN, Vocabulary
 from tinygrad_rnn.formats import safetensors
 from tinygrad_rnn.kernels import blas
 from tinygrad_rnn.train import characters, console, demo, model_files, text
@@ -23,7 +25,6 @@ from tinygrad_rnn.train.errors import CheckpointError, DivergedError, UserError
 from tinygrad_rnn.train.interrupt import Interrupted, Interrupts
 from tinygrad_rnn.train.options import Options
 from tinygrad_rnn.train.trainer import SavedRun, Settings, Trainer
-from tinygrad_rnn.train.vocabulary import UNKNOWN, Vocabulary
 
 pytestmark = pytest.mark.usefixtures("eager")
 
@@ -473,7 +474,7 @@ def test_the_table_is_over_the_same_characters(
     file: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     _, out = run(options(file), capsys)
-    train_text, held = text.split(TEXT)
+    train_text, held = split(TEXT, 0.1)
     model, vocabulary, context = model_files.load_model(file.parent / "out" / "model.safetensors")
     ids = vocabulary.encode(held)
     ours = f"{characters.evaluate(model, ids).mean():.3f}"
@@ -492,10 +493,18 @@ def test_a_stopped_run_goes_on_as_if_it_had_not_stopped(
         check_a_stopped_run(file, capsys, monkeypatch)
 
 
-def check_a_stopped_run(
-    file: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("units", ["words", "bytes"])
+def test_a_stopped_run_of_words_or_bytes_goes_on(
+    units: str, file: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run(options(file, out=file.parent / "whole"), capsys)
+    file.write_text(TEXT * 4)
+    check_a_stopped_run(file, capsys, monkeypatch, command="train text", units=units)
+
+
+def check_a_stopped_run(
+    file: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, **more: Any
+) -> None:
+    run(options(file, out=file.parent / "whole", **more), capsys)
     step = Trainer.step
 
     def interrupted(self: Trainer, fraction: float) -> float:
@@ -505,10 +514,11 @@ def check_a_stopped_run(
         return step(self, fraction)
 
     monkeypatch.setattr(Trainer, "step", interrupted)
-    code, out = run(options(file), capsys)
+    code, out = run(options(file, **more), capsys)
     assert code == 130 and "after step 6" in out and "--resume" in out
     monkeypatch.setattr(Trainer, "step", step)
-    code, out = run(options(file, steps=None, text=None, settings={}, resume=True), capsys)
+    more = {**more, "steps": None, "text": None, "settings": {}, "resume": True}
+    code, out = run(options(file, **more), capsys)
     assert code == 0 and "Resumed after step 6" in out
     a, b = (
         safetensors.read(file.parent / name / "model.safetensors")[0] for name in ("whole", "out")
@@ -540,7 +550,7 @@ def test_a_signal_in_any_part(
         return wrapped
 
     owner: Any = {"text": text, "draw_graph": demo._Run}.get(where, demo)
-    name = "load" if where == "text" else where
+    name = "of_path" if where == "text" else where
     monkeypatch.setattr(owner, name, signalled(getattr(owner, name)))
     code, out = run(options(file), capsys)
     assert code == 130
@@ -566,7 +576,7 @@ def test_a_run_without_a_picture(
 
 
 def test_a_time_budget_ends_training(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    code, _ = run(options(file, steps=None, budget=0.5, command="train"), capsys)
+    code, _ = run(options(file, steps=None, budget=0.5, command="train text"), capsys)
     found = SavedRun.read(file.parent / "out" / demo.CHECKPOINTS)
     assert code == 0 and 0.5 <= found.seconds < 2.5 and len(found.losses) > 0
     assert (
@@ -589,7 +599,7 @@ def test_divergence_ends_a_run(
 def test_what_cannot_be_resumed(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(UserError, match="no checkpoint found"):
         run(options(file, resume=True), capsys)
-    run(options(file, command="train", steps=2), capsys)
+    run(options(file, command="train text", steps=2), capsys)
     with pytest.raises(UserError, match="--hidden is 12"):
         run(options(file, resume=True, settings={"hidden": 13}), capsys)
     with pytest.raises(UserError, match="--embedding-dropout is 0"):
@@ -605,7 +615,7 @@ def test_a_text_too_short_for_the_windows_takes_fewer_streams(
     code, _ = run(
         options(
             file,
-            command="train",
+            command="train text",
             steps=1,
             settings={"hidden": 4, "embedding": 3, "batch": 500, "window": 64},
         ),

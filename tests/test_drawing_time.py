@@ -764,9 +764,9 @@ def test_a_long_lstm_is_drawn_in_time(steps: int, show: str | None, seconds: flo
 def test_the_command_draws_cells_modules_and_saved_models(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    from tinygrad_rnn.data import Vocabulary
     from tinygrad_rnn.train.characters import CharacterLSTM
     from tinygrad_rnn.train.model_files import save_model
-    from tinygrad_rnn.train.vocabulary import Vocabulary
 
     monkeypatch.chdir(tmp_path)
     save_model("model.safetensors", CharacterLSTM(3, 2, 4, rng=0), Vocabulary(["b", "c"]), "abcab")

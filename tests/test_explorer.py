@@ -21,6 +21,7 @@ import tinygrad_rnn as tg
 from tinygrad_rnn import cli
 from tinygrad_rnn.core.tape import Node
 from tinygrad_rnn.core.walks import pull_back
+from tinygrad_rnn.data import Vocabulary
 from tinygrad_rnn.drawing import DrawingError
 from tinygrad_rnn.drawing.rules import formula, rule_text
 from tinygrad_rnn.ops import elementwise as elementwise_ops
@@ -28,7 +29,6 @@ from tinygrad_rnn.ops import reductions
 from tinygrad_rnn.ops.source import spot_of, variables
 from tinygrad_rnn.recurrent.ledger import reverse, values
 from tinygrad_rnn.train import characters, model_files, named
-from tinygrad_rnn.train.vocabulary import Vocabulary
 
 from .browsers import Page, contrast, in_browser, watched
 from .test_primitives import NAMES, cases

@@ -18,8 +18,9 @@ import pytest
 
 import tinygrad_rnn as tg
 from tinygrad_rnn import files
+from tinygrad_rnn.data import Corpus
 from tinygrad_rnn.formats import safetensors
-from tinygrad_rnn.train import console, demo, folder, model_files
+from tinygrad_rnn.train import console, demo, folder, model_files, text
 from tinygrad_rnn.train.errors import UserError
 from tinygrad_rnn.train.options import Options
 from tinygrad_rnn.train.report import Row, write_report
@@ -246,7 +247,7 @@ def options(file: Path, **changes: Any) -> Options:
     return Options(
         **{
             "out": file.parent / "out",
-            "command": "train",
+            "command": "train text",
             "text": file,
             "steps": 4,
             "length": 10,
@@ -264,7 +265,7 @@ def steps(place: Path) -> int:
     return len(SavedRun.read(place / "checkpoints").losses)
 
 
-@pytest.mark.parametrize("command", ["train", "demo"])
+@pytest.mark.parametrize("command", ["train text", "demo"])
 def test_a_run_replaces_no_other_unasked(
     command: str, file: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -311,7 +312,7 @@ def test_a_run_that_replaces_another_leaves_nothing_of_it(
 
     monkeypatch.setattr(Trainer, "step", stop)
     assert run(options(file, overwrite=True)) == 130
-    assert sorted(content(out)) == ["checkpoints", "notes.txt"] and steps(out) == 0
+    assert sorted(content(out)) == ["checkpoints", "corpus.ids", "notes.txt"] and steps(out) == 0
 
 
 HOLD = """
@@ -350,7 +351,7 @@ from tinygrad_rnn import cli
 import tinygrad_rnn.train.demo
 print("ready", flush=True)
 sys.stdin.readline()
-code = cli.main(["train", "--text", sys.argv[1], "--out", sys.argv[2], "--steps", sys.argv[3], "--eager", "--hidden", "6", "--batch", "2"])
+code = cli.main(["train", "text", sys.argv[1], "--out", sys.argv[2], "--steps", sys.argv[3], "--eager", "--hidden", "6", "--batch", "2"])
 print(code, flush=True)
 """
 
@@ -366,6 +367,7 @@ def test_of_runs_that_begin_together_one_works(file: Path) -> None:
     assert sorted(codes) == ["0", "2", "2"]
     assert steps(out) == 20 + codes.index("0") and sorted(content(out)) == [
         "checkpoints",
+        "corpus.ids",
         "loss.svg",
         "model.safetensors",
     ]
@@ -375,14 +377,14 @@ def test_a_run_that_ends_while_another_begins_is_not_replaced(
     file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out = file.parent / "out"
-    made = demo.Trainer
+    read = text.of_path
 
-    def late(*given: Any) -> Trainer:
-        monkeypatch.setattr(demo, "Trainer", made)
+    def late(*given: Any, **more: Any) -> Any:
+        monkeypatch.setattr(text, "of_path", read)
         run(options(file, steps=3))
-        return made(*given)
+        return read(*given, **more)
 
-    monkeypatch.setattr(demo, "Trainer", late)
+    monkeypatch.setattr(text, "of_path", late)
     with pytest.raises(UserError, match="holds a run already"):
         run(options(file, steps=2))
     assert steps(out) == 3 and not (out / ".run.lock").exists()
@@ -480,11 +482,11 @@ demo.SAVE_EVERY = 0.0
 saves, sync = [], os.fsync
 def killing(file):
     saves.append(1)
-    if len(saves) == 15:
+    if len(saves) == 17:  # two for the text, and two for each checkpoint
         os.kill(os.getpid(), signal.SIGKILL)
     sync(file)
 os.fsync = killing
-cli.main(["train", "--text", sys.argv[1], "--out", sys.argv[2], "--steps", "40", "--eager", "--hidden", "6", "--batch", "2"])
+cli.main(["train", "text", sys.argv[1], "--out", sys.argv[2], "--steps", "40", "--eager", "--hidden", "6", "--batch", "2"])
 """
 
 
@@ -500,7 +502,8 @@ def test_a_run_that_was_killed_while_it_wrote_goes_on(file: Path) -> None:
     )
     assert run(options(file, resume=True, settings={}, steps=8, text=None)) == 0
     assert (
-        sorted(content(out)) == ["checkpoints", "loss.svg", "model.safetensors"] and steps(out) == 8
+        sorted(content(out)) == ["checkpoints", "corpus.ids", "loss.svg", "model.safetensors"]
+        and steps(out) == 8
     )
 
 
@@ -516,7 +519,7 @@ def test_a_disk_that_is_full_for_a_while_loses_nothing(
 
     def full(file: int) -> None:
         calls.append(1)
-        if 5 <= len(calls) < 12:
+        if 7 <= len(calls) < 14:  # two were for the text
             raise OSError(errno.ENOSPC, "No space left on device")
         sync(file)
 
@@ -541,7 +544,7 @@ def test_a_disk_that_stays_full_keeps_the_last_checkpoint(
 
     def full(file: int) -> None:
         calls.append(1)
-        if len(calls) > 7:
+        if len(calls) > 9:
             raise OSError(errno.ENOSPC, "No space left on device")
         sync(file)
 
@@ -549,7 +552,8 @@ def test_a_disk_that_stays_full_keeps_the_last_checkpoint(
     with pytest.raises(OSError, match="No space"):
         run(options(file, steps=12))
     assert "go on with" in capsys.readouterr().out and sorted(content(file.parent / "out")) == [
-        "checkpoints"
+        "checkpoints",
+        "corpus.ids",
     ]
     monkeypatch.undo()
     assert 0 < steps(file.parent / "out") < 12
@@ -660,19 +664,29 @@ def test_if_all_checkpoints_are_damaged_they_stay(file: Path) -> None:
     assert content(out) == before
 
 
-def test_going_on_when_the_text_was_moved(file: Path) -> None:
+def test_going_on_when_the_text_was_moved_or_changed(file: Path) -> None:
+    """A run has its text in its folder, and needs the file no more."""
+    out = file.parent / "out"
     run(options(file))
     moved = file.with_name("moved.txt")
     file.rename(moved)
-    with pytest.raises(
-        UserError, match=r"text\.txt, the text of this run, is no longer there; .*--text FILE"
-    ):
-        run(options(file, resume=True, steps=6, text=None, settings={}))
-    assert run(options(file, resume=True, steps=6, text=moved, settings={})) == 0
-    assert (
-        run(options(file, resume=True, steps=8, text=None, settings={})) == 0
-        and steps(file.parent / "out") == 8
-    )
+    assert run(options(file, resume=True, steps=6, text=None, settings={})) == 0
+    file.write_text(TEXT + "more")
+    assert run(options(file, resume=True, steps=7, text=None, settings={})) == 0
+    with pytest.raises(UserError, match=r"text\.txt is not the text that the run in"):
+        run(options(file, resume=True, steps=8, settings={}))
+    file.unlink()
+    (moved.parent / "other.txt").write_text(TEXT[::-1])
+    Corpus.convert(moved.parent / "other.txt", moved.parent / "other.ids")
+    other = (moved.parent / "other.ids").read_bytes()
+    for damaged in (b"", (out / "corpus.ids").read_bytes()[:-1], other):
+        (out / "corpus.ids").write_bytes(damaged)
+        with pytest.raises(
+            UserError, match=r"corpus\.ids cannot be used, and .*text\.txt.*name the"
+        ):
+            run(options(file, resume=True, steps=8, text=None, settings={}))
+    assert run(options(file, resume=True, steps=8, text=moved, settings={})) == 0
+    assert run(options(file, resume=True, steps=9, text=None, settings={})) == 0 and steps(out) == 9
 
 
 def test_a_model_can_be_read_at_any_moment_of_a_run(

@@ -6,9 +6,11 @@ import importlib.util
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import textwrap
+import time
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +29,7 @@ mpi = pytest.mark.skipif(
 
 COMMON = """
     import sys
+    import time
     from pathlib import Path
     import numpy as np
     import tinygrad_rnn as tg
@@ -161,6 +164,9 @@ FIT = """
     def trouble(run):
         if fault == "error" and parallel.rank == 1 and run.step == 4:
             raise ValueError("rank 1 is broken")
+        if fault == "slow":
+            (folder / "begun").write_text("")
+            time.sleep(0.1)
 
     def full(*_, **__):
         raise OSError(28, "No space left on device", "the disk")
@@ -169,7 +175,7 @@ FIT = """
     if fault == "full" and parallel.rank == 0:
         checkpoint.save = full
     run = tg.fit(model, batches(), loss=lambda m, x, y: tg.nn.mse_loss(m(x), y), steps=steps, every=2, parallel=parallel,
-                 checkpoint=checkpoint, save_every=0.0, log=folder / "log.csv", callbacks=[trouble], progress=False)
+                 checkpoint=checkpoint, save_every=60.0 if fault == "slow" else 0.0, log=folder / "log.csv", callbacks=[trouble], progress=False)
     parallel.check()
     if parallel.is_first:
         print(repr(run.losses))
@@ -197,6 +203,33 @@ def test_a_rank_that_fails_ends_the_run_and_leaves_a_checkpoint(tmp_path: Path) 
     assert "ValueError: rank 1 is broken" in done.stderr
     assert tg.Checkpoint(tmp_path / "run" / "run").steps
     assert told(ranks(2, FIT, tmp_path / "run", 9, "")) == whole
+
+
+@mpi
+@pytest.mark.skipif(os.name != "posix", reason="sends a signal to a group of processes")
+def test_ctrl_c_ends_all_ranks_after_a_save(tmp_path: Path) -> None:
+    """As a terminal does it: each process of the group gets the signal, mpiexec and the ranks."""
+    whole = told(ranks(2, FIT, tmp_path / "whole", 60, ""))
+    (tmp_path / "run").mkdir()
+    program = textwrap.dedent(COMMON) + textwrap.dedent(FIT)
+    with subprocess.Popen(
+        [str(MPIEXEC), "-n", "2", sys.executable, "-c", program, tmp_path / "run", "60", "slow"],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    ) as process:
+        for _ in range(600):
+            if (tmp_path / "run" / "begun").exists():
+                break
+            time.sleep(0.05)
+        os.killpg(process.pid, signal.SIGINT)
+        process.communicate(timeout=60)
+    assert process.returncode != 0
+    steps = tg.Checkpoint(tmp_path / "run" / "run").steps
+    assert len(steps) == 1 and 1 < steps[0] < 60
+    assert told(ranks(2, FIT, tmp_path / "run", 60, "")) == whole
 
 
 @mpi

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import datetime
 import json
+import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -48,6 +49,16 @@ def write(path: Path, text: str | bytes) -> Path:
         ("a,b\n1,5\n,6\n4,7\n", {"missing": "previous"}, [[1, 5], [1, 6], [4, 7]]),
         ("a,b\n,5\n3,\n", {"missing": "interpolate"}, [[3, 5], [3, 5]]),
         ('a,b\n"1\n",2\n', {}, [[1, 2]]),
+        ("1990,1991\n1,2\n", {"columns": ["1990", "1991"]}, [[1, 2]]),
+        ("t,2000\n2024-01-01,1\n2024-01-02,2\n", {"time": "t", "columns": ["2000"]}, [[1], [2]]),
+        (
+            "a\n1 234.5\n12\n1234\n.5\n+3.\n",
+            {"thousands": " "},
+            [[1234.5], [12], [1234], [0.5], [3]],
+        ),
+        ('a,b\n"1,5","1.234,25"\n', {"decimal": ",", "thousands": "."}, [[1.5, 1234.25]]),
+        (",a\n0,2\n1,4\n", {"columns": ["a"]}, [[2], [4]]),
+        ("a , b\n 1, 2 \n", {}, [[1, 2]]),
     ],
 )
 def test_files_of_many_kinds(
@@ -85,6 +96,32 @@ def test_files_of_many_kinds(
         ("a\n1\n", {"missing": "zero"}, r"missing is 'zero'"),
         ("a,b\n,1\n2,2\n", {"missing": "previous"}, r"nothing stands before it"),
         ("a,b\n,1\n,2\n", {"missing": "interpolate"}, r"column 'a': there is no number in it"),
+        (
+            "a\n1.5\n",
+            {"decimal": ",", "thousands": "."},
+            r"line 2, column 'a': '1\.5' is no number",
+        ),
+        ("a;b\n1,5;2\n", {"separator": ";", "thousands": ","}, r"'1,5' is no number"),
+        ("a;b\n1,23,456;2\n", {"separator": ";", "thousands": ","}, r"'1,23,456' is no number"),
+        ("a\n1.234.5\n", {"decimal": ",", "thousands": "."}, r"'1\.234\.5' is no number"),
+        ("a\n\u0663\n", {}, r"is no number"),
+        ("a\n0x10\n", {}, r"'0x10' is no number"),
+        ("a\n5 %\n", {}, r"'5 %' is no number"),
+        ("1,2\n3,4\n", {}, r"line 1: there are numbers where the names .* say by columns"),
+        ("t,1\n2024-01-01,2\n", {"time": "t"}, r"line 1: there are numbers where the names"),
+        ("a,a\n1,2\n", {}, r"line 1: two columns have the name 'a'"),
+        (",a\n0,2\n", {}, r"line 1: column 1 has no name"),
+        ("a,b\n1,2,3\n4,5,6\n", {}, r"Expected 2 fields in line 2, saw 3"),
+        ("a,b\n1,2,\n4,5,\n", {}, r"Expected 2 fields in line 2, saw 3"),
+        ("a,b\n1,2\n3\n", {}, r"line 3: the number of cells is 1, .* is 2"),
+        (
+            "a,b,c\n1,2,3\n3,4\n",
+            {"missing": "interpolate"},
+            r"line 3: the number of cells is 2, .* is 3",
+        ),
+        ('a,b\n"1\n",2\n3,x\n', {}, r"line 4, column 'b': 'x' is no number"),
+        ("a\n1\n", {"separator": "ab"}, r"separator is 'ab'; expected one character"),
+        ("a\n1\n", {"decimal": ",", "thousands": ","}, r"decimal and thousands are both ','"),
     ],
 )
 def test_what_is_not_as_declared_is_refused(
@@ -142,9 +179,82 @@ def test_from_a_file_to_a_forecast(tmp_path: Path, capsys: pytest.CaptureFixture
     code, shown, _ = call(*command[:-1], "80", "--resume", capsys=capsys)
     assert code == 0 and "Resumed after step 60" in shown
     assert call(*command, "--overwrite", capsys=capsys)[0] == 0
+    for changed, words in (
+        (["--window", "9"], "window is 24 in it and cannot become 9"),
+        (["--held-out", "0.3"], "held_out is 0.2 in it"),
+        (["--columns", "width"], "it is of another series"),
+    ):
+        code, _, err = call(*command, "--resume", *changed, capsys=capsys)
+        assert code == 2 and words in err and err.count("\n") == 1
+    lost = ["train", "csv", str(file), "--out", str(out / "none"), *DECLARED, "--resume"]
+    assert "no checkpoint found" in call(*lost, capsys=capsys)[2] and not (out / "none").exists()
 
 
-def test_a_stopped_training_goes_on_bit_for_bit(tmp_path: Path) -> None:
+def test_a_damaged_checkpoint_of_a_forecaster(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file, out = waves(tmp_path / "waves.csv"), tmp_path / "out"
+    command = ["train", "csv", str(file), "--out", str(out), *DECLARED, *SMALL]
+    for steps in ("20", "30"):
+        more = [] if steps == "20" else ["--resume"]
+        assert call(*command, "--steps", steps, *more, capsys=capsys)[0] == 0
+    last = sorted((out / "checkpoints").iterdir())[-1]
+    last.write_bytes(last.read_bytes()[:-9])
+    code, shown, err = call(*command, "--steps", "40", "--resume", capsys=capsys)
+    assert code == 0 and "Resumed after step 20" in shown and "going on from the save" in err
+
+
+def test_ctrl_c_keeps_a_checkpoint_of_a_forecaster(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file, out = waves(tmp_path / "waves.csv"), tmp_path / "out"
+    command = ["train", "csv", str(file), "--out", str(out), *DECLARED, *SMALL]
+    original = forecaster.fit
+
+    def signalled(run: Any) -> None:
+        if run.step == 9:
+            signal.raise_signal(signal.SIGINT)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(forecaster, "fit", lambda *a, **k: original(*a, **k, callbacks=[signalled]))
+        code, shown, err = call(*command, capsys=capsys)
+    assert code == 130 and "Stopped after step 9" in shown and "--resume goes on" in shown
+    assert err == "" and [p.name for p in out.iterdir()] == ["checkpoints"]
+    code, shown, _ = call(*command, "--resume", capsys=capsys)
+    assert code == 0 and "Resumed after step 9" in shown
+    again = tmp_path / "whole"
+    command[command.index(str(out))] = str(again)
+    assert call(*command, capsys=capsys)[0] == 0
+    for name in ("scores.json", "forecast.csv"):
+        assert (again / name).read_text() == (out / name).read_text()
+
+
+def test_gaps_in_time_are_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = waves(tmp_path / "waves.csv")
+    lines = file.read_text().splitlines(keepends=True)
+    for left_out, words in (
+        (slice(0, 0), None),
+        (slice(9, 12), "1 gaps, the longest between 2024-01-08"),
+    ):
+        rest = [line for line in lines if line not in lines[left_out]]
+        file.write_text("".join(rest))
+        command = ["train", "csv", str(file), "--out", str(tmp_path / f"{len(rest)}"), *DECLARED]
+        shown = call(*command, "--steps", "2", capsys=capsys)[1]
+        assert ("not equally far apart" in shown) == (words is not None)
+        assert words is None or words in shown
+
+
+@pytest.mark.parametrize("name", [".", "/dev/zero"])
+def test_what_is_no_table(name: str, tmp_path: Path) -> None:
+    if (tmp_path / name).exists():
+        with pytest.raises(DataError, match=r"expected a table, found a (folder|device)"):
+            read_csv(tmp_path / name)
+
+
+def test_a_stopped_training_goes_on_bit_for_bit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(forecaster, "SAVE_EVERY", 0.0)
     series = read_csv(waves(tmp_path / "s.csv"), time="day", date_format="%d.%m.%Y", **GERMAN)
     settings = forecaster.ForecastSettings(hidden=6, steps=40)
     whole, _ = forecaster.train(series, settings, progress=False)
@@ -158,7 +268,7 @@ def test_a_stopped_training_goes_on_bit_for_bit(tmp_path: Path) -> None:
 
     original = forecaster.fit
     try:
-        forecaster.fit = lambda *a, **k: original(*a, **k, save_every=0.0, callbacks=[fail])
+        forecaster.fit = lambda *a, **k: original(*a, **k, callbacks=[fail])
         with pytest.raises(Stop):
             forecaster.train(series, settings, checkpoint=tmp_path / "run", progress=False)
     finally:
@@ -233,6 +343,17 @@ def test_options_from_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str])
         write(config, text)
         code, _, err = call(*command, capsys=capsys)
         assert code == 2 and words in err
+    write(config, 'missing = "previous"\ncolumns = ["height", "width"]')
+    rest = ["--out", str(out), *DECLARED, *SMALL, "--overwrite"]
+    for line in (  # no name of a file is taken for a column
+        ["--config", str(config), str(file), *rest],
+        [str(file), f"--config={config}", *rest],
+        [*rest, "--config", str(config), "--", str(file)],
+    ):
+        code, shown, err = call("train", "csv", *line, capsys=capsys)
+        assert code == 0 and "moments of height, width;" in shown, err
+    code, _, err = call("train", "csv", "--conf", str(config), str(file), capsys=capsys)
+    assert code == 2 and err.count("\n") == 1
     write(config, "no toml")
     assert "is no TOML file" in call(*command, capsys=capsys)[2]
     assert "No such file" in call(*command[:-1], "none.toml", capsys=capsys)[2]

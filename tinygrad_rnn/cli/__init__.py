@@ -1,4 +1,4 @@
-"""The command line: ``tinygrad-rnn demo | train | sample | train csv | forecast | eval | draw | explore | tasks | info``."""
+"""The command line: ``tinygrad-rnn demo | train | sample | forecast | eval | draw | explore | tasks | info``."""
 
 from __future__ import annotations
 
@@ -73,11 +73,9 @@ def _run(arguments: Sequence[str] | None) -> int:
     from .configuration import with_configuration
 
     commands = parser()
-    words = list(sys.argv[1:] if arguments is None else arguments)
-    if words[:2] == ["train", "csv"]:  # a command of two words
-        words[:2] = ["train csv"]
-    words = with_configuration(words)
-    given = commands.parse_args(words)
+    given = commands.parse_args(
+        with_configuration(sys.argv[1:] if arguments is None else arguments)
+    )
     if not hasattr(given, "run"):
         commands.print_help()
         return 0

@@ -78,7 +78,14 @@ def path(text: str) -> Path:
 
 
 class _Parser(argparse.ArgumentParser):
-    """A parser whose errors take one line."""
+    """A parser whose errors take one line, and in which a part of an option's name is not the option.
+
+    The file that --config names is read before the parser sees the words, so each option has to
+    have its whole name there.
+    """
+
+    def __init__(self, **given: Any) -> None:
+        super().__init__(**given, allow_abbrev=False)
 
     def error(self, message: str) -> Any:
         self.exit(2, f"{self.prog}: {' '.join(message.split())} (--help lists the options)\n")
@@ -106,20 +113,20 @@ def parser() -> argparse.ArgumentParser:
         description="Train a character LSTM on the reference text that ships with Python, or on --text FILE; compare it with n-gram "
         "models on text that none of them has seen; write a report. Ctrl-C keeps a checkpoint.",
     )
-    _training_arguments(demo, out="demo-run", budget="70")
+    _demo_arguments(demo)
     train = add(
         "train",
-        help="train a character LSTM on a text of yours",
-        description="Train a character LSTM on a UTF-8 text and write the model. Ctrl-C keeps a checkpoint.",
+        help="train a model on a file of yours",
+        description="Train a model on a file of yours: a text, or the columns of a CSV file.",
     )
-    _training_arguments(train, out=None, budget="70")
+    kind = _kinds(train)
     sample = add(
         "sample",
         help="draw text from a trained model",
-        description="Draw text from a model that `demo` or `train` wrote.",
+        description="Draw text from a model that `demo` or `train text` wrote.",
     )
     _sample_arguments(sample)
-    series.add_arguments(add, sys.modules[__name__])
+    series.add_arguments(add, kind, sys.modules[__name__])
     draw = add(
         "draw",
         help="draw a cell, a module or a saved model",
@@ -149,15 +156,53 @@ def parser() -> argparse.ArgumentParser:
     return main
 
 
-def _training_arguments(parser: argparse.ArgumentParser, out: str | None, budget: str) -> None:
-    """Add the arguments of `demo` and `train`; `out` is the default folder of the first."""
-    add = parser.add_argument
-    add(
+def _kinds(parser: argparse.ArgumentParser) -> Callable[..., argparse.ArgumentParser]:
+    """Add the kind `text` to `train`; return what adds another kind."""
+    kind: Callable[..., argparse.ArgumentParser] = parser.add_subparsers(
+        title="kinds of files", metavar="KIND", dest="kind", required=True
+    ).add_parser
+    text = kind(
+        "text",
+        help="train a character LSTM on a text",
+        description="Train a character LSTM on a text of any size and write the model. The text is converted once, into a file of the folder, and "
+        "read from there as it is needed. Ctrl-C keeps a checkpoint.",
+    )
+    _text_arguments(text)
+    return kind
+
+
+def _demo_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `demo`."""
+    parser.add_argument(
         "--text",
         type=path,
         metavar="FILE",
-        help="UTF-8 text to learn from (default: the reference text of Python)",
+        help="text to learn from (default: the reference text of Python)",
     )
+    parser.set_defaults(units=None)
+    _training_arguments(parser, out="demo-run", budget="70")
+
+
+def _text_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `train text`."""
+    parser.add_argument(
+        "text",
+        type=path,
+        nargs="?",
+        metavar="FILE",
+        help="text to learn from, or a converted one (with --resume: that of the run, unless it is given)",
+    )
+    parser.add_argument(
+        "--units",
+        choices=["characters", "words", "bytes"],
+        help="what the model reads one by one (default characters)",
+    )
+    _training_arguments(parser, out=None, budget="70")
+
+
+def _training_arguments(parser: argparse.ArgumentParser, out: str | None, budget: str) -> None:
+    """Add what `demo` and `train text` share; `out` is the default folder of the first."""
+    add = parser.add_argument
     add(
         "--out",
         type=path,
@@ -166,6 +211,7 @@ def _training_arguments(parser: argparse.ArgumentParser, out: str | None, budget
         metavar="FOLDER",
         help="where the results go" + (f" (default {out})" if out else ""),
     )
+    add("--encoding", metavar="NAME", help="of the text, such as latin-1 (default utf-8)")
     length = parser.add_mutually_exclusive_group()
     length.add_argument(
         "--budget", type=_SECONDS, metavar="SECONDS", help=f"time for training (default {budget})"

@@ -13,16 +13,22 @@ from typing import Any
 
 
 def train(given: argparse.Namespace) -> int:
-    """Run `demo` or `train`."""
+    """Run `demo` or `train text`."""
     from ..train import console, demo
+    from ..train.errors import UserError
     from ..train.options import Options
     from ..train.trainer import Settings
 
+    command = "demo" if given.command == "demo" else "train text"
+    if command != "demo" and given.text is None and not given.resume:
+        raise UserError(f"{command}: expected FILE, the text to learn from; found none")
     names = [field.name for field in dataclasses.fields(Settings)]
     options = Options(
         out=given.out,
-        command=given.command,
+        command=command,
         text=given.text,
+        units=given.units,
+        encoding=given.encoding,
         budget=given.budget,
         steps=given.steps,
         resume=given.resume,

@@ -10,10 +10,12 @@ from ..train.errors import UserError
 
 
 def with_configuration(words: Sequence[str]) -> list[str]:
-    """Return the words of a command with those of its configuration before them.
+    """Return the words of a command with those of its configuration before its options.
 
     A key of the file is an option without its dashes, so ``hidden = 64`` is ``--hidden 64``; true is
-    an option that takes no value. What stands on the command line counts, as it comes later.
+    an option that takes no value. What stands on the command line counts, as it comes later. An
+    option that takes several values would take a file's name that follows it for one of them, so
+    all of them stand before an option, or at the end.
 
     Raises
     ------
@@ -23,13 +25,15 @@ def with_configuration(words: Sequence[str]) -> list[str]:
         If it cannot be read.
     """
     found = list(words)
-    if "--config" not in found:
+    end = found.index("--") if "--" in found else len(found)
+    place = next((k for k in range(end) if found[k].partition("=")[0] == "--config"), None)
+    if place is None:
         return found
-    place = found.index("--config")
-    if place + 1 == len(found):
+    _, joined, name = found[place].partition("=")
+    if not joined and place + 1 == len(found):
         raise UserError("--config: expected the name of a TOML file")
-    path = Path(found[place + 1])
-    del found[place : place + 2]
+    path = Path(name if joined else found[place + 1])
+    del found[place : place + (1 if joined else 2)]
     try:
         options = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except ValueError as error:  # also for a name that no file can have
@@ -46,4 +50,5 @@ def with_configuration(words: Sequence[str]) -> list[str]:
         elif value is not False:
             values = value if isinstance(value, list) else [value]
             more += [option, *map(str, values)] if len(values) != 1 else [f"{option}={values[0]}"]
-    return [*found[:1], *more, *found[1:]]
+    first = next((k for k, word in enumerate(found) if word.startswith("-")), len(found))
+    return [*found[:first], *more, *found[first:]]

@@ -14,9 +14,13 @@ from typing import Any
 # --- arguments ------------------------------------------------------------------------------------
 
 
-def add_arguments(add: Callable[..., argparse.ArgumentParser], types: Any) -> None:
-    """Add the commands; `types` has the types of arguments (`arguments.py`)."""
-    _train_arguments(add, types)
+def add_arguments(
+    add: Callable[..., argparse.ArgumentParser],
+    kind: Callable[..., argparse.ArgumentParser],
+    types: Any,
+) -> None:
+    """Add the commands, and a kind of `train`; `types` has the types of arguments (`arguments.py`)."""
+    _train_arguments(kind, types)
     forecast = add(
         "forecast",
         help="say what comes next in a CSV file, by a trained forecaster",
@@ -41,18 +45,24 @@ def add_arguments(add: Callable[..., argparse.ArgumentParser], types: Any) -> No
         "eval",
         help="score a trained model on a file",
         description="Score a model on a file: a forecaster by the error one moment ahead, beside the last value; a character model by the "
-        "bits for each character of a UTF-8 text.",
+        "bits for each character of a text, which is converted into the folder for temporary files.",
     )
     score.add_argument("model", type=types.path, metavar="MODEL", help="a model.safetensors")
     _file_arguments(score, types)
+    score.add_argument(
+        "--held-out",
+        type=types.PROBABILITY,
+        metavar="X",
+        help="score this share of the file at its end (default: all of it)",
+    )
     score.set_defaults(run=evaluate)
 
 
-def _train_arguments(add: Callable[..., argparse.ArgumentParser], types: Any) -> None:
+def _train_arguments(kind: Callable[..., argparse.ArgumentParser], types: Any) -> None:
     """Add the arguments of ``train csv``."""
-    train = add(
-        "train csv",
-        help="train a forecaster on a CSV file of yours",
+    train = kind(
+        "csv",
+        help="train a forecaster on the columns of a CSV file",
         description="Train an LSTM that says what comes next in the columns of a CSV file; hold out the end of it, score it there beside "
         "the last value, and draw a forecast. Ctrl-C keeps a checkpoint.",
     )
@@ -81,7 +91,7 @@ def _train_arguments(add: Callable[..., argparse.ArgumentParser], types: Any) ->
 
 def _file_arguments(parser: argparse.ArgumentParser, types: Any) -> None:
     """Add the file, and what is declared of it."""
-    parser.add_argument("file", type=types.path, metavar="FILE", help="with a line of names")
+    parser.add_argument("file", type=types.path, metavar="FILE", help="a table has a line of names")
     group = parser.add_argument_group("what is in the file")
     add = group.add_argument
     add("--columns", nargs="+", metavar="NAME", help="the quantities (default: all but the time)")
@@ -121,39 +131,61 @@ def _series(given: argparse.Namespace, names: Any = None) -> Any:
 
 def train_csv(given: argparse.Namespace) -> int:
     """Train a forecaster, score it on the end of the file, and draw a forecast."""
-    from ..files import replace_file
     from ..train import forecaster
     from ..train.checkpoint import Checkpoint
     from ..train.console import console, say
+    from ..train.errors import UserError
     from ..train.folder import CHECKPOINTS, claimed, present, run_held
+    from ..train.interrupt import Interrupted
 
     screen = console()
     series = _series(given)
     names = [f.name for f in dataclasses.fields(forecaster.ForecastSettings)]
     told = {n: getattr(given, n) for n in names if getattr(given, n) is not None}
     settings = forecaster.ForecastSettings(**told)
+    kept = bool(Checkpoint(given.out / CHECKPOINTS).steps)
     if not (given.resume or given.overwrite) and (there := present(given.out)):
-        raise run_held(given.out, ", ".join(there), go_on=True)
+        raise run_held(given.out, ", ".join(there), go_on=kept)
+    if given.resume and not kept:
+        raise UserError(
+            f"--resume: no checkpoint found in {given.out / CHECKPOINTS}; start without --resume, or name the folder of the run with --out"
+        )
     given.out.mkdir(parents=True, exist_ok=True)
     with claimed(given.out):
         say(
             screen,
             f"Series: {series.source}; {len(series.values):,} moments of {', '.join(series.names)}; the last {settings.held_out:.0%} are held out.",
         )
+        if uneven := _uneven(series):
+            say(screen, uneven)
         checkpoint = Checkpoint(given.out / CHECKPOINTS, replace=given.overwrite)
-        model, run = forecaster.train(series, settings, checkpoint=checkpoint)
-        forecaster.save_forecaster(given.out / "model.safetensors", model, series, settings)
-        found = forecaster.scores(model, series, settings.held_out)
-        replace_file(given.out / "scores.json", json.dumps(found, indent=1) + "\n")
-        ahead = model.ahead(series.values, given.ahead)
-        replace_file(given.out / "forecast.csv", _table(series, ahead))
-        _draw(series, ahead, given.out / "forecast.svg")
+        try:
+            model, run = forecaster.train(series, settings, checkpoint=checkpoint)
+        except Interrupted as stop:
+            if stop.between:
+                say(screen, "The same command with --resume goes on.")
+            return 128 + stop.number
+        found = _write(given, settings, series, model)
     _show(screen, found)
     say(
         screen,
         f"Trained {run.step:,} steps in {run.seconds:.0f} s. {given.out} has the model, the scores, and a forecast of {given.ahead} moments with pictures.",
     )
     return 0
+
+
+def _write(given: argparse.Namespace, settings: Any, series: Any, model: Any) -> Any:
+    """Write a forecaster, its scores on the end of the file, and a forecast; return the scores."""
+    from ..files import replace_file
+    from ..train import forecaster
+
+    forecaster.save_forecaster(given.out / "model.safetensors", model, series, settings)
+    found = forecaster.scores(model, series, settings.held_out)
+    replace_file(given.out / "scores.json", json.dumps(found, indent=1) + "\n")
+    ahead = model.ahead(series.values, given.ahead)
+    replace_file(given.out / "forecast.csv", _table(series, ahead))
+    _draw(series, ahead, given.out / "forecast.svg")
+    return found
 
 
 def say_ahead(given: argparse.Namespace) -> int:
@@ -177,20 +209,49 @@ def say_ahead(given: argparse.Namespace) -> int:
 def evaluate(given: argparse.Namespace) -> int:
     """Score a model on a file."""
     from ..formats import safetensors
-    from ..train import characters, forecaster, model_files, text
+    from ..train import forecaster
     from ..train.console import console
 
     kind = safetensors.read(given.model)[1].get("kind", "")
     if "forecaster" not in kind:
-        language, vocabulary, _ = model_files.load_model(given.model)
-        corpus = text.load_file(given.file)
-        bits = characters.evaluate(language, vocabulary.encode(corpus.text), streams=16)
-        print(f"{bits.mean():.4f} bits for each of {len(bits):,} characters")
-        return 0
+        return _evaluate_text(given)
     model, names, _ = forecaster.load_forecaster(given.model)
     series = _series(given, names)
     _check_names(series, names, given)
-    _show(console(), forecaster.scores(model, series, 1 - 1 / len(series.values)))
+    held_out = given.held_out or 1 - 1 / max(2, len(series.values))
+    _show(console(), forecaster.scores(model, series, held_out))
+    return 0
+
+
+def _evaluate_text(given: argparse.Namespace) -> int:
+    """Score a character model on a text, or on the end of it."""
+    from tempfile import TemporaryDirectory
+
+    from ..data import Corpus, split
+    from ..data.corpus import is_corpus
+    from ..train import characters, model_files
+    from ..train.errors import UserError
+
+    model, vocabulary, _ = model_files.load_model(given.model)
+    with TemporaryDirectory(prefix="tinygrad-rnn-", ignore_cleanup_errors=True) as folder:
+        if is_corpus(given.file):
+            corpus = Corpus(given.file)
+            if corpus.vocabulary != vocabulary:
+                raise UserError(
+                    f"{given.file} has other symbols than {given.model}; give the text itself"
+                )
+        else:
+            corpus = Corpus.convert(
+                given.file,
+                Path(folder, "ids"),
+                units=vocabulary.units,
+                encoding=given.encoding,
+                vocabulary=vocabulary,
+            )
+        if given.held_out:
+            _, corpus = split(corpus, given.held_out)
+        bits = characters.mean_bits(model, corpus.ids, streams=32)
+        print(f"{bits:.4f} bits for each of {len(corpus) - 1:,} {vocabulary.units}")
     return 0
 
 
@@ -226,6 +287,23 @@ def _moments(series: Any, count: int) -> list[str]:
         return [f"+{k}" for k in range(1, count + 1)]
     step = np.median(np.diff(series.times).astype(np.int64)).astype("timedelta64[s]")
     return [str(series.times[-1] + (k + 1) * step).replace("T", " ") for k in range(count)]
+
+
+def _uneven(series: Any) -> str:
+    """Return a sentence for a series with gaps in time, which a model does not see."""
+    import numpy as np
+
+    if series.times is None or len(series.times) < 2:
+        return ""
+    seconds = np.diff(series.times).astype(np.int64)
+    usual, place = np.median(seconds), int(seconds.argmax())
+    if seconds[place] < 1.5 * usual:
+        return ""
+    ends = " and ".join(str(t).replace("T", " ") for t in series.times[place : place + 2])
+    return (
+        f"The moments are not equally far apart: {int((seconds >= 1.5 * usual).sum()):,} gaps, the longest between {ends}. "
+        "The model takes each line for one step; for a step of time add the lines, with --missing for the empty cells."
+    )
 
 
 def _table(series: Any, ahead: Any) -> str:

@@ -96,12 +96,13 @@ class Batches(Passes):
         for k, (part, sequence) in enumerate(zip(self._parts, self.time, strict=True)):
             if not sequence:
                 continue
-            if any(np.ndim(example) == 0 for example in part):
+            array = isinstance(part, np.ndarray)  # of which examples need not be looked at
+            if part.ndim < 2 if array else any(np.ndim(example) == 0 for example in part):
                 raise ShapeError(
                     f"Batches: array {k} is a sequence, so each example needs an axis of time; found single numbers. Say which arrays are sequences with "
                     "time=, such as time=[True, False]"
                 )
-            lengths = np.array([len(example) for example in part])
+            lengths = np.full(len(part), part.shape[1]) if array else np.array([*map(len, part)])
             if found is not None and (found != lengths).any():
                 place = int((found != lengths).argmax())
                 raise ShapeError(

@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
+import csv
 import io
 import os
+import re
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..core.errors import TinygradError
 from ..core.primitive import Array
+from .errors import DataError
 
-__all__ = ["DataError", "Series", "read_csv"]
+__all__ = ["Series", "read_csv"]
 
 MISSING = ("refuse", "interpolate", "previous")
-
-
-class DataError(TinygradError, ValueError):
-    """A file does not hold what was declared; the message has file, line and column."""
 
 
 class Series(NamedTuple):
@@ -66,8 +64,8 @@ def read_csv(
     separator : str
         What stands between cells: ``","``, ``";"``, ``"\t"``.
     decimal, thousands : str
-        What stands before decimals, and between thousands, as in ``1.234,5``. By default there is
-        nothing between thousands.
+        What stands before decimals, and between groups of three digits, as in ``1.234,5``. By
+        default there is nothing between them.
     date_format : str, optional
         As of `datetime.strptime`, such as ``"%d.%m.%Y"``; by default ISO 8601, ``2024-03-01``.
     missing : {"refuse", "interpolate", "previous"}
@@ -89,17 +87,24 @@ def read_csv(
     """
     if missing not in MISSING:
         raise DataError(f"read_csv: missing is {missing!r}; expected one of {', '.join(MISSING)}")
+    told = _Told(path, separator, decimal, thousands)
     cells = _cells(Path(path), separator, encoding)
+    told.lines = cells.index.tolist()
     names = [str(name) for name in cells.columns]
     wanted = [n for n in names if n != time] if columns is None else list(columns)
+    if columns is None:
+        told.check_names(wanted)
     for name in [*wanted, *([] if time is None else [time])]:
         if name not in names:
             raise DataError(f"{path}: there is no column {name!r}; it has {', '.join(names)}")
+        if names.count(name) > 1:
+            raise DataError(
+                f"{path}, line 1: two columns have the name {name!r}; give them different ones"
+            )
     if not wanted:
         raise DataError(f"{path}: there is no column besides that of the time")
     if not len(cells):
         raise DataError(f"{path}: there is no line below the names of the columns")
-    told = _Told(path, separator, decimal, thousands)
     parts = [told.numbers(name, cells[name].tolist(), missing) for name in wanted]
     times = None if time is None else told.times(time, cells[time].tolist(), date_format)
     return Series(np.stack(parts, axis=1), tuple(wanted), times, str(path))
@@ -113,6 +118,9 @@ def _cells(path: Path, separator: str, encoding: str) -> Any:
         raise DataError(
             "read_csv needs pandas, which is not installed: pip install 'tinygrad-rnn[data]'"
         ) from None
+    if not (path.is_file() or path.is_fifo()) and path.exists():  # /dev/zero has no end
+        what = "a folder" if path.is_dir() else "a device"
+        raise DataError(f"{path}: expected a table, found {what}")
     data = path.read_bytes()
     try:
         text = data.decode("utf-8-sig" if encoding.lower() in ("utf-8", "utf8") else encoding)
@@ -131,6 +139,7 @@ def _cells(path: Path, separator: str, encoding: str) -> Any:
     try:
         found = pandas.read_csv(
             io.StringIO(lines),
+            header=None,  # of fewer names than cells pandas would drop the cells
             sep=separator,
             dtype=str,
             keep_default_na=False,
@@ -145,36 +154,81 @@ def _cells(path: Path, separator: str, encoding: str) -> Any:
         ) from None
     except (ValueError, TypeError) as error:
         raise DataError(f"{path}: {error}") from None
-    while len(found) and not any(found.iloc[-1].fillna("").astype(str).str.strip()):
+    begins = _begins(path, lines, separator, found.shape[1])
+    while len(found) and not any(found.iloc[-1].astype(str).str.strip()):
         found = found.iloc[:-1]  # empty lines at the end
-    return found.fillna("")
+    found.index = begins[: len(found)]
+    found.columns = [name.strip() for name in found.iloc[0]]
+    return found.iloc[1:]
+
+
+def _begins(path: Path, lines: str, separator: str, width: int) -> list[int]:
+    """Return the line at which each row of a table begins, as a cell may have several.
+
+    Raises
+    ------
+    DataError
+        For a row that ends too soon, of which pandas makes one with empty cells.
+    """
+    begins, reader = [], csv.reader(io.StringIO(lines), delimiter=separator)
+    try:
+        line = 1
+        for row in reader:
+            if len(row) < width and any(cell.strip() for cell in row):
+                raise DataError(
+                    f"{path}, line {line}: the number of cells is {len(row)}, and that of names in line 1 is {width}"
+                )
+            begins.append(line)
+            line = reader.line_num + 1
+    except csv.Error as error:
+        raise DataError(f"{path}, line {reader.line_num}: {error}") from None
+    return begins
 
 
 class _Told:
     """What was declared of the cells of a file."""
 
     def __init__(self, path: Any, separator: str, decimal: str, thousands: str | None) -> None:
+        for name, sign in (
+            ("separator", separator),
+            ("decimal", decimal),
+            ("thousands", thousands),
+        ):
+            if sign is not None and len(sign) != 1:
+                raise DataError(f"read_csv: {name} is {sign!r}; expected one character")
+        if decimal == thousands:
+            raise DataError(f"read_csv: decimal and thousands are both {decimal!r}")
         self.path, self.separator = path, separator
         self.decimal, self.thousands = decimal, thousands
+        self.lines: list[int] = []  # where each row begins
+        point, group = re.escape(decimal), re.escape(thousands or "")
+        # 1.5 with points between thousands is not 15
+        whole = rf"(?:\d{{1,3}}(?:{group}\d{{3}})+|\d+)" if thousands else r"\d+"
+        self.form = re.compile(
+            rf"[+-]?(?:{whole}(?:{point}\d*)?|{point}\d+)(?:[eE][+-]?\d+)?", re.ASCII
+        )
+
+    def check_names(self, names: list[str]) -> None:
+        """Raise a DataError if the first line has no names, or one is missing."""
+        if names and all(self.form.fullmatch(name) for name in names):
+            raise DataError(
+                f"{self.path}, line 1: there are numbers where the names of the columns are expected; add a line of names, or say by columns that they are the names"
+            )
+        if "" in names:
+            raise DataError(
+                f"{self.path}, line 1: column {names.index('') + 1} has no name; give it one, or say by columns which quantities there are"
+            )
 
     def where(self, k: int, name: str) -> str:
-        """Return where a cell is; line 1 has the names."""
-        return f"{self.path}, line {k + 2}, column {name!r}"
+        """Return where a cell is."""
+        return f"{self.path}, line {self.lines[k]}, column {name!r}"
 
     def number(self, text: str) -> float:
         """Return the number of a cell; a ValueError if it is none."""
         text = text.strip()
-        if self.thousands:
-            text = text.replace(self.thousands, "")
-        if self.decimal != ".":
-            if "." in text:
-                raise DataError("a point")
-            text = text.replace(self.decimal, ".")
-        if (
-            not text or text[-1] not in "0123456789." or "_" in text
-        ):  # nan, inf and 1_0 are no cells of a table
-            raise DataError("no number")
-        return float(text)
+        if self.form.fullmatch(text) is None:
+            raise ValueError("no number")
+        return float(text.replace(self.thousands or "", "").replace(self.decimal, "."))
 
     def numbers(self, name: str, cells: list[str], missing: str) -> Array:
         """Return a column of numbers."""

@@ -9,6 +9,7 @@ import numpy as np
 from ..core.errors import ShapeError, TinygradError
 from ..core.tensor import Tensor, tensor
 from ..ops import checks
+from .corpus import Corpus
 from .passes import Passes
 
 __all__ = ["Window", "Windows"]
@@ -38,8 +39,9 @@ class Windows(Passes):
 
     Parameters
     ----------
-    values : array, shape (n, ...)
-        Ids of a text, or a series.
+    values : array or Corpus, shape (n, ...)
+        Ids of a text, or a series. What is mapped from a file stays there: a window reads its own
+        places. The ids of a corpus are int64 in a window.
     batch_size : int
         Streams.
     steps : int
@@ -60,6 +62,8 @@ class Windows(Passes):
         self, values: Any, batch_size: int, steps: int, *, rng: Any = None, ahead: int = 1
     ) -> None:
         super().__init__(rng)
+        self._ids = isinstance(values, Corpus)
+        values = values.ids if isinstance(values, Corpus) else values
         self.values = values.numpy() if isinstance(values, Tensor) else np.asanyarray(values)
         if not self.values.ndim or self.values.dtype.kind not in "fiub":
             raise TinygradError(
@@ -101,7 +105,12 @@ class Windows(Passes):
         rows = np.arange(self.batch_size)[self._mine(self.batch_size)]
         starts = order + rows * self._length(order) + k * self.steps
         places = starts + np.arange(self.steps)[:, None]
-        return Window(tensor(self.values[places]), tensor(self.values[places + self.ahead]), k == 0)
+        inputs, targets = (self._at(p) for p in (places, places + self.ahead))
+        return Window(inputs, targets, k == 0)
+
+    def _at(self, places: Any) -> Tensor:
+        found = self.values[places]
+        return tensor(found.astype(np.int64) if self._ids else found)
 
     def __repr__(self) -> str:
         return f"<Windows of {self.batch_size} x {self.steps} positions: {len(self.values):,} positions, {len(self):,} windows>"

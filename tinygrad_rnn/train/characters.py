@@ -15,11 +15,11 @@ from ..compiler import jit
 from ..core.tape import eager, no_grad
 from ..core.tensor import Tensor
 from ..core.tree import tree_map
+from ..data import Vocabulary
 from ..recurrent import unroll
 from .errors import ArgumentError
-from .vocabulary import Vocabulary
 
-__all__ = ["CharacterLSTM", "evaluate", "evaluating", "sample"]
+__all__ = ["CharacterLSTM", "evaluate", "evaluating", "mean_bits", "sample"]
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -150,7 +150,39 @@ def evaluate(
     ArgumentError
         If there are fewer than two ids, or a number is out of range.
     """
-    array = np.asarray(ids)
+    parts = list(_scored(model, ids, streams, warm_up, each, between))
+    bits = np.concatenate([found for found, _ in parts])
+    inside = np.concatenate([there for _, there in parts])
+    scored: FloatArray = bits.T[inside.T]
+    return scored
+
+
+def mean_bits(
+    model: CharacterLSTM,
+    ids: npt.ArrayLike,
+    *,
+    streams: int = 1,
+    warm_up: int = 256,
+    between: Callable[[], None] = lambda: None,
+) -> float:
+    """Return the mean of what `evaluate` gives, without keeping it: of a text of any size."""
+    total, count = 0.0, 0
+    for bits, inside in _scored(model, ids, streams, warm_up, None, between):
+        total += float(bits[inside].sum())
+        count += int(inside.sum())
+    return total / count
+
+
+def _scored(
+    model: CharacterLSTM,
+    ids: npt.ArrayLike,
+    streams: int,
+    warm_up: int,
+    each: int | None,
+    between: Callable[[], None],
+) -> Iterator[tuple[FloatArray, npt.NDArray[np.bool_]]]:
+    """Yield scores (steps, streams) of `evaluate` chunk by chunk, and which of them are of the text."""
+    array = np.asanyarray(ids)
     n = len(array) - 1
     if array.ndim != 1 or n < 1 or streams < 1 or warm_up < 0:
         raise ArgumentError(
@@ -161,13 +193,18 @@ def evaluate(
     streams = -(-n // length)
     count = length if each is None else min(each, length)
     starts = np.arange(streams) * length
+
+    def at(places: Any) -> npt.NDArray[np.int64]:
+        found: npt.NDArray[np.int64] = array[places].astype(np.int64)
+        return found
+
     with evaluating(model), no_grad():
         state = model.cell.initial_state(1)
         if streams > 1 and warm_up:
             early = None
             for t in range(0, warm_up, _CHUNK):
                 offsets = np.arange(t, min(t + _CHUNK, warm_up)) - warm_up
-                _, early = model(array[starts[1:] + offsets[:, None]], early)
+                _, early = model(at(starts[1:] + offsets[:, None]), early)
                 between()
             state = tree_map(
                 lambda zero, part: Tensor(np.concatenate([zero.numpy(), part.numpy()])),
@@ -176,15 +213,12 @@ def evaluate(
             )
         elif streams > 1:
             state = model.cell.initial_state(streams)
-        bits = np.empty((count, streams))
         for t in range(0, count, _CHUNK):
             places = starts + np.arange(t, min(t + _CHUNK, count))[:, None]
             inside = np.minimum(places, n - 1)  # the last part may be shorter
-            logits, state = model(array[inside], state)
-            bits[t : t + _CHUNK] = _bits(logits.numpy(), array[inside + 1])
+            logits, state = model(at(inside), state)
+            yield _bits(logits.numpy(), at(inside + 1)), places < n
             between()
-    scored: FloatArray = bits.T[(starts[:, None] + np.arange(count)) < n]
-    return scored
 
 
 def _bits(logits: npt.NDArray[Any], targets: npt.NDArray[Any]) -> FloatArray:
@@ -213,21 +247,21 @@ def sample(
     model, vocabulary
         The network and its symbols. The unknown symbol is never drawn.
     length
-        Number of characters.
+        Number of characters, words or bytes.
     prompt
-        What the model reads first, at least one character. It is not part of the result.
+        What the model reads first, at least one of them. It is not part of the result.
     temperature
         Logits are divided by it. Below 1 likelier characters are drawn more often still, and at 0
         the likeliest is drawn each time.
     rng
         Generator or seed.
     between
-        It is called after each character, and what it raises ends the drawing.
+        It is called after each of them, and what it raises ends the drawing.
 
     Returns
     -------
     str
-        Text of `length` characters.
+        Text of so many characters, words or bytes.
 
     Raises
     ------
@@ -243,13 +277,13 @@ def sample(
     with evaluating(model), no_grad(), eager():  # there is nothing to gain for single steps
         logits, state = model(vocabulary.encode(prompt)[:, None])
         for _ in range(length):
-            z = logits.numpy()[-1, 0, 1:].astype(np.float64)
+            z = logits.numpy()[-1, 0, vocabulary.drawn_from :].astype(np.float64)
             if temperature > 0:
                 weights = np.cumsum(np.exp((z - z.max()) / temperature))
                 place = int(np.searchsorted(weights, rng.random() * weights[-1], side="right"))
             else:
                 place = int(z.argmax())
-            drawn.append(min(place, len(z) - 1) + 1)
+            drawn.append(min(place, len(z) - 1) + vocabulary.drawn_from)
             between()
             logits, state = model(np.array([[drawn[-1]]]), state)
     return vocabulary.decode(np.array(drawn, dtype=np.int64))

@@ -1,4 +1,4 @@
-"""A training run from the text to the report: what `tinygrad-rnn demo` and `train` do."""
+"""A training run from the text to the report: what `tinygrad-rnn demo` and `train text` do."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -25,16 +25,15 @@ from .chart import WIDTHS
 from .checkpoint import Checkpoint
 from .console import Meter, phase, say, thousands, times
 from .errors import DivergedError, UserError
-from .folder import CHECKPOINTS, claimed, present, remove, run_held
+from .folder import CHECKPOINTS, CORPUS, claimed, present, remove, run_held
 from .interrupt import Interrupted, Interrupts
 from .memory import check_memory
 from .model_files import save_model
 from .options import Options
 from .reach import reach_of
 from .report import write_report
-from .results import STREAMS, WARM_UP, Material, Results
+from .results import STREAMS, WARM_UP, Results
 from .trainer import SavedRun, Settings, Trainer
-from .vocabulary import Vocabulary
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -43,9 +42,7 @@ __all__ = ["run"]
 
 BUDGET = 70.0  # seconds of training; with the rest of a run about 80
 LONGEST = 2_000_000  # characters that the demo uses: counting n-grams in more takes too long
-HELD_OUT = 100_000  # most characters held out; else a tenth
 EVALUATIONS = 10  # the last on all of the held-out text, those before on a sample of it
-CONTEXT = 200  # characters that a sample goes on from
 SAVE_EVERY = 15.0  # seconds between two checkpoints
 SAY_EVERY = 5.0  # seconds between two lines of progress where there is no terminal
 GRAPH_STEPS = 4  # of the picture
@@ -61,7 +58,7 @@ def run(options: Options, screen: Console) -> int:
 
     Raises
     ------
-    UserError, TextError, CheckpointError, FormatError, OSError
+    UserError, DataError, CheckpointError, FormatError, OSError
         For what the user can put right. The message is one line.
     """
     with Interrupts() as interrupts, blas.threads(options.threads):
@@ -72,7 +69,7 @@ class _Run:
     """One run: its options, what it has got so far, and its parts in their order."""
 
     trainer: Trainer | None = None
-    material: Material
+    material: text.Material
 
     def __init__(self, options: Options, screen: Console, interrupts: Interrupts) -> None:
         self.options, self.screen, self.interrupts = options, screen, interrupts
@@ -135,16 +132,17 @@ class _Run:
             self.refuse_to_replace()
         found = self.read_checkpoint() if options.resume else None
         with self.timed("text", "Reading the text"):
-            self.read_text(found)
+            source = self.read_text(found)
         self.interrupts.check()
-        self.make_trainer(found, early)
+        with self.timed("text"):
+            self.make_trainer(source, found, early)
         self.say_what_is_trained(resumed=found is not None)
         self.baselines: list[Score] = []
         if options.command == "demo":
             with self.timed("baselines", "Counting n-grams"):
                 m, symbols = self.material, len(self.material.vocabulary)
                 orders = [n for n in (2, 3, 5) if symbols**n < 2**63]
-                self.baselines = score_baselines(m.ids, m.held, symbols, orders)
+                self.baselines = score_baselines(m.train.ids, m.held.ids, symbols, orders)
             self.interrupts.check()
         assert self.trainer is not None
         with self.timed("kernels", "Compiling kernels (the first time only)"):
@@ -160,8 +158,9 @@ class _Run:
         """Read the checkpoint, with those settings changed that may change."""
         with self.said():
             found = SavedRun.read(self.checkpoints)
-        for name, value in self.options.settings.items():
-            before = getattr(found.settings, name)
+        given = {"units": self.options.units or found.vocabulary.units, **self.options.settings}
+        for name, value in given.items():
+            before = found.vocabulary.units if name == "units" else getattr(found.settings, name)
             if name not in ("lr", "clip") and value != before:
                 raise UserError(
                     f"--resume: --{name.replace('_', '-')} is {before} in {self.checkpoints} and cannot become {value}; leave it out"
@@ -170,55 +169,54 @@ class _Run:
             found, settings=dataclasses.replace(found.settings, **self.options.settings)
         )
 
-    def read_text(self, found: SavedRun | None) -> None:
-        """Read the text of this run, or that of the run which is resumed, and its budget."""
+    def read_text(self, found: SavedRun | None) -> text.Source:
+        """Return the text of this run, or that of the run which is resumed; note its budget."""
         options = self.options
         about = {} if found is None else found.about
-        path = options.text or (Path(about["text"]) if about.get("text") else None)
-        if found is not None and options.text is None and path is not None and not path.exists():
-            raise UserError(
-                f"--resume: {path}, the text of this run, is no longer there; say where it is now with --text FILE"
-            )
         self.budget, self.steps = options.budget, options.steps
         if self.budget is None and self.steps is None:
             self.budget, self.steps = about.get("budget", BUDGET), about.get("steps")
-        corpus = text.load(path)
-        if options.command == "demo" and len(corpus.text) > LONGEST:
-            self.say(
-                f"{corpus.source} has {len(corpus.text):,} characters; the first {LONGEST:,} are used."
-            )
-            corpus = text.Corpus(corpus.text[:LONGEST], corpus.source)
-        if found is not None and about.get("sha256") != corpus.sha256:
-            raise UserError(
-                f"--resume: {corpus.source} is not the text that {self.checkpoints} was trained on; give that with --text"
-            )
-        train, held = text.split(corpus.text, min(0.1, HELD_OUT / len(corpus.text)))
-        least = 10 if len(train) >= 50_000 else 2
-        vocabulary = found.vocabulary if found else Vocabulary.from_text(train, least)
-        self.material = Material(
-            corpus, vocabulary, vocabulary.encode(train), vocabulary.encode(held), train[-CONTEXT:]
-        )
+        more: dict[str, Any] = {
+            "units": options.units or (found and found.vocabulary.units),
+            "encoding": options.encoding or about.get("encoding", "utf-8"),
+            "between": self.interrupts.check,
+            "limit": LONGEST if options.command == "demo" else None,
+        }
+        if found is None:
+            source = text.of_path(options.text, **more)
+        else:
+            source = text.of_run(options.text, options.out, about, found.vocabulary, **more)
+        if source.count == more["limit"]:
+            self.say(f"The first {LONGEST:,} characters of {source.path} are used.")
         self.about = {
-            "text": None if path is None else str(path.absolute()),
-            "sha256": corpus.sha256,
+            "text": None if source.path is None else str(source.path.absolute()),
+            "encoding": more["encoding"],
+            "sha256": source.sha256,
             "budget": self.budget,
             "steps": self.steps,
         }
+        return source
 
-    def make_trainer(self, found: SavedRun | None, claimed_early: bool) -> None:
+    def make_trainer(
+        self, source: text.Source, found: SavedRun | None, claimed_early: bool
+    ) -> None:
         """Make the trainer, or take it from the checkpoint, and make the folder ready."""
-        options, material = self.options, self.material
-        if found is not None:
-            check_memory(found.settings, len(material.vocabulary))
-            self.trainer = Trainer.resume(found, material.ids)
-            return
-        settings = _fitting(Settings(**options.settings), len(material.ids))
-        check_memory(settings, len(material.vocabulary))
-        trainer = Trainer(material.ids, material.vocabulary, settings)
+        options = self.options
+        settings = found.settings if found else Settings(**options.settings)
+        settings = settings if found else _fitting(settings, source.trained_on)
+        check_memory(settings, len(source.symbols))
         if not claimed_early:  # a folder is not made before it is known that the run can begin
             options.out.mkdir(parents=True, exist_ok=True)
             self.work.enter_context(claimed(options.out))
             self.refuse_to_replace()  # another run may have begun and ended in the meantime
+        self.material = source.in_folder(options.out)
+        if self.material.whole.path == options.out / CORPUS:
+            self.file(CORPUS, "the text as ids, from which the run goes on")
+        train = self.material.train
+        if found is not None:
+            self.trainer = Trainer.resume(found, train)
+            return
+        trainer = Trainer(train, self.material.vocabulary, settings)
         if options.overwrite:
             remove(options.out)
         trainer.keep_in(self.checkpoints, replace=options.overwrite)
@@ -229,10 +227,10 @@ class _Run:
         assert self.trainer is not None
         m, s, model = self.material, self.trainer.settings, self.trainer.model
         self.say(
-            f"Text: {m.corpus.source}; {len(m.ids):,} characters to train on, {len(m.held):,} held out, {len(m.vocabulary)} symbols."
+            f"Text: {m.whole.source}; {len(m.train):,} {m.vocabulary.units} to train on, {len(m.held):,} held out, {len(m.vocabulary):,} symbols."
         )
         self.say(
-            f"Model: LSTM with {s.hidden} units, {model.size:,} parameters; windows of {s.batch} x {s.window} characters."
+            f"Model: LSTM with {s.hidden} units, {model.size:,} parameters; windows of {s.batch} x {s.window} {m.vocabulary.units}."
         )
         if resumed:
             self.say(
@@ -267,6 +265,7 @@ class _Run:
         start = time.perf_counter() - trainer.seconds
         saved = trainer.seconds
         bits = speed = 0.0
+        one = {"character": "char"}.get(trainer.vocabulary.unit, trainer.vocabulary.unit)
 
         def used() -> float:
             return trainer.seconds / budget if steps is None else trainer.steps / steps
@@ -275,7 +274,7 @@ class _Run:
         share = f"{budget:g} s" if steps is None else f"{steps:,} steps"
 
         def show(meter: Meter, fraction: float, speed: float, *, last: bool = False) -> None:
-            figure = f"{bits:.3f} bits/char, {thousands(speed)} chars/s"
+            figure = f"{bits:.3f} bits/{one}, {thousands(speed)} {one}s/s"
             meter.update(fraction, figure, times(trainer.seconds, fraction, last=last), last=last)
 
         with Meter(self.screen, "Training", share, every=SAY_EVERY) as meter:
@@ -307,7 +306,7 @@ class _Run:
         assert self.trainer is not None
         scored = evaluate(
             self.trainer.model,
-            self.material.held,
+            self.material.held.ids,
             streams=STREAMS,
             warm_up=64,
             each=256,
@@ -365,7 +364,7 @@ class _Run:
         if options.command == "demo":
             with self.timed("drawing", "Drawing the unrolled graph"):
                 graph = self.draw_graph(options.out / "unrolled.svg")
-                reach = reach_of(trainer.model, self.material.held)
+                reach = reach_of(trainer.model, self.material.held.ids)
             self.interrupts.check()
         self.seconds["all"] = time.perf_counter() - self.started
         facts = results.facts()
@@ -388,7 +387,7 @@ class _Run:
         with self.timed("scoring", "Scoring the held-out text"):
             scored = evaluate(
                 self.trainer.model,
-                self.material.held,
+                self.material.held.ids,
                 streams=STREAMS,
                 warm_up=WARM_UP,
                 between=self.interrupts.check,
@@ -415,7 +414,7 @@ class _Run:
             The picture as SVG; None, after a word about it, where it cannot be drawn.
         """
         assert self.trainer is not None
-        ids = self.material.held[: GRAPH_STEPS + 1, None]
+        ids = self.material.held.ids[: GRAPH_STEPS + 1, None].astype(np.int64)
         with eager(), evaluating(self.trainer.model):  # the picture shows the steps
             loss, _ = self.trainer.model.loss(ids[:-1], ids[1:])
         try:
@@ -457,7 +456,7 @@ class _Run:
         """Say where the checkpoint is and how to go on from it."""
         words = [start] if start else []
         if self.kept:
-            command = ["tinygrad-rnn", self.options.command]
+            command = ["tinygrad-rnn", *self.options.command.split()]
             if self.options.out != Options.out:
                 command += ["--out", str(self.options.out)]
             words.append(

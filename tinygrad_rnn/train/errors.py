@@ -2,7 +2,7 @@
 
 from ..core.errors import TinygradError
 
-__all__ = ["ArgumentError", "CheckpointError", "DivergedError", "TextError", "UserError"]
+__all__ = ["ArgumentError", "CheckpointError", "DivergedError", "UserError"]
 
 
 class ArgumentError(TinygradError, ValueError):
@@ -15,10 +15,6 @@ class CheckpointError(TinygradError, ValueError):
 
 class DivergedError(TinygradError, ArithmeticError):
     """The loss or the gradient is no longer finite; the message names the step and what to try."""
-
-
-class TextError(TinygradError, ValueError):
-    """A text cannot be loaded, or is too short for what is asked of it."""
 
 
 class UserError(TinygradError, ValueError):

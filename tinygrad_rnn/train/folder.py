@@ -12,17 +12,26 @@ from pathlib import Path
 from ..files import lock_file, runs, sweep
 from .errors import UserError
 
-__all__ = ["CHECKPOINTS", "RESULTS", "claimed", "present", "remove", "run_held"]
+__all__ = ["CHECKPOINTS", "CORPUS", "RESULTS", "claimed", "present", "remove", "run_held"]
 
 CHECKPOINTS = "checkpoints"
-RESULTS = ("model.safetensors", "loss.svg", "unrolled.svg", "report.html")
+CORPUS = "corpus.ids"  # the text of a run as ids
+RESULTS = (
+    "model.safetensors",
+    "loss.svg",
+    "unrolled.svg",
+    "report.html",
+    "scores.json",
+    "forecast.csv",
+    "forecast.svg",
+)
 _LOCK = ".run.lock"
 _FAR = 1 << 30  # on Windows a byte is locked; this one is not in the way of reading
 
 
 def present(folder: Path) -> list[str]:
     """Return the names of what a run writes, and is in the folder."""
-    return [name for name in (CHECKPOINTS, *RESULTS) if os.path.lexists(folder / name)]
+    return [name for name in (CHECKPOINTS, CORPUS, *RESULTS) if os.path.lexists(folder / name)]
 
 
 def run_held(folder: Path, about: str, *, go_on: bool) -> UserError:
@@ -36,7 +45,8 @@ def run_held(folder: Path, about: str, *, go_on: bool) -> UserError:
 def remove(folder: Path) -> None:
     """Remove the results of an earlier run.
 
-    Its checkpoints stay until the first one of this run takes their place.
+    Its checkpoints stay until the first one of this run takes their place, and its text until that of
+    this run does.
     """
     for name in RESULTS:
         with contextlib.suppress(FileNotFoundError):
@@ -65,7 +75,7 @@ def claimed(folder: Path) -> Iterator[None]:
             file,
             f"{os.getpid()} {socket.gethostname()} {time.strftime('%Y-%m-%d %H:%M:%S')}\n".encode(),
         )
-        sweep(folder, RESULTS, age=0.0)
+        sweep(folder, (CORPUS, *RESULTS), age=0.0)
         yield
     finally:
         if os.name == "posix":

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import os
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -15,8 +17,7 @@ import numpy.typing as npt
 from .. import nn
 from ..core.tape import no_grad
 from ..core.tensor import tensor
-from ..data import Windows
-from ..data.tables import DataError, Series
+from ..data import DataError, Series, Windows, split
 from ..optim import Adam, cosine
 from . import checked_files
 from .characters import evaluating
@@ -33,6 +34,8 @@ __all__ = [
 ]
 
 _KIND = "tinygrad_rnn forecaster"
+_MAY_CHANGE = ("steps", "lr", "clip")  # when a run goes on
+SAVE_EVERY = 15.0  # seconds between two checkpoints
 FloatArray = npt.NDArray[np.float64]
 
 
@@ -114,10 +117,27 @@ class Forecaster(nn.Module):
         return np.concatenate([s.numpy()[:, 0] for s in said]) * self.scale + self.mean
 
 
-def parts(series: Series, held_out: float) -> tuple[int, int]:
-    """Return the lengths of the part that is trained on, and of the whole series."""
-    count = len(series.values)
-    return count - max(1, round(count * held_out)), count
+class Origin:
+    """What a run is of: a part of its checkpoints, which go back into a run of the same alone."""
+
+    def __init__(self, series: Series, settings: ForecastSettings) -> None:
+        times = "" if series.times is None else series.times.astype(np.int64).tobytes().hex()
+        told = json.dumps([series.names, times, series.values.tobytes().hex()])
+        kept = {k: v for k, v in asdict(settings).items() if k not in _MAY_CHANGE}
+        self.facts = {**kept, "series": hashlib.sha256(told.encode()).hexdigest()}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the settings that must not change, and the SHA-256 of the series."""
+        return dict(self.facts)
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Raise a DataError if this was another run."""
+        for name, value in self.facts.items():
+            if state.get(name) == value:
+                continue
+            if name == "series":
+                raise DataError("it is of another series; name that, or begin anew")
+            raise DataError(f"{name} is {state.get(name)} in it and cannot become {value}")
 
 
 def train(
@@ -141,12 +161,12 @@ def train(
     DataError
         If the series is too short, or a quantity never changes.
     """
-    length, _ = parts(series, settings.held_out)
-    if length < 3:
+    if len(series.values) * (1 - settings.held_out) < 3:
         raise DataError(
             f"{series.source}: {len(series.values)} moments are too few to train on some and hold out others"
         )
-    first = series.values[:length]
+    first = split(series, settings.held_out)[0].values
+    length = len(first)
     model = Forecaster(len(series.names), settings.hidden, rng=[settings.seed, 0])
     model.mean, model.scale = first.mean(0), first.std(0)
     if (model.scale == 0).any():
@@ -154,6 +174,9 @@ def train(
         raise DataError(
             f"{series.source}, column {name!r}: the part that is trained on has one value only"
         )
+    if checkpoint is not None:
+        checkpoint = checkpoint if isinstance(checkpoint, Checkpoint) else Checkpoint(checkpoint)
+        checkpoint.parts = {"origin": Origin(series, settings), **checkpoint.parts}
     window = min(settings.window, length - 1)
     batch = max(1, min(settings.batch, (length - 1) // window))
     data = Windows(
@@ -170,6 +193,7 @@ def train(
         steps=settings.steps,
         every=max(1, settings.steps // 20),
         checkpoint=checkpoint,
+        save_every=SAVE_EVERY,
         progress=progress,
     )
     return model, run
@@ -180,7 +204,7 @@ def scores(model: Forecaster, series: Series, held_out: float) -> dict[str, dict
 
     Beside it stands that of the last value, which is what a forecast has to beat.
     """
-    begin, _ = parts(series, held_out)
+    begin = len(split(series, held_out)[0].values)
     said = model.one_ahead(series.values)[begin - 1 :]
     true, before = series.values[begin:], series.values[begin - 1 : -1]
     return {

@@ -346,7 +346,8 @@ class Fit:
             for name, part in (("schedule", self.schedule), ("data", self.data))
             if hasattr(part, "load_state_dict")
         }
-        checkpoint.parts = own | checkpoint.parts
+        given = checkpoint.parts  # they come first: one may say that this is another run
+        checkpoint.parts = given | {name: own[name] for name in own if name not in given}
         self.checkpoint, self._save_every = checkpoint, save_every
         saved = None if checkpoint.replace else checkpoint.latest()
         if saved is not None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import os
 
+from ..data import Vocabulary
 from . import checked_files
 from .characters import CharacterLSTM
 from .errors import CheckpointError
-from .vocabulary import Vocabulary
 
 __all__ = ["load_model", "save_model"]
 
@@ -36,7 +36,7 @@ def save_model(
     """
     metadata = {
         "kind": _KIND,
-        "vocabulary": json.dumps(vocabulary.characters),
+        "vocabulary": json.dumps({"symbols": vocabulary.symbols, "units": vocabulary.units}),
         "context": json.dumps(context),
     }
     checked_files.write(path, model.state_dict(), metadata)
@@ -59,9 +59,9 @@ def load_model(path: str | os.PathLike[str]) -> tuple[CharacterLSTM, Vocabulary,
     FormatError, OSError
         If it is no valid safetensors file, or cannot be read.
     """
-    arrays, metadata = checked_files.read(path, _KIND, "a model written by demo or train")
+    arrays, metadata = checked_files.read(path, _KIND, "a model written by demo or train text")
     with checked_files.damage_named(path):
-        vocabulary = Vocabulary(json.loads(metadata["vocabulary"]))
+        vocabulary = Vocabulary(**json.loads(metadata["vocabulary"]))
         context = str(json.loads(metadata["context"]))
         symbols, embedding = arrays["embedding.weight"].shape
         model = CharacterLSTM(symbols, embedding, arrays["cell.weight_hh"].shape[1], rng=0)

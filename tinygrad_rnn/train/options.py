@@ -1,4 +1,4 @@
-"""What `tinygrad-rnn demo` and `train` are to do."""
+"""What `tinygrad-rnn demo` and `train text` are to do."""
 
 from __future__ import annotations
 
@@ -18,9 +18,15 @@ class Options:
     out
         Folder of the results.
     command
-        "demo": with baselines, pictures and a report; "train": only the model and its loss.
+        "demo": with baselines, pictures and a report; "train text": only the model and its loss.
     text
-        UTF-8 file to learn from, or None for the reference text of Python.
+        File to learn from, or None for the reference text of Python, or for that of the run which
+        is resumed.
+    units
+        What the text is made of: "characters", "words" or "bytes"; or None for characters, or for what
+        the run which is resumed, or a converted text, has.
+    encoding
+        Of the file, or None for UTF-8, or for that of the run which is resumed.
     budget
         Seconds of training, or None for the default, or for that of the run which is resumed.
     steps
@@ -41,6 +47,8 @@ class Options:
     out: Path = Path("demo-run")
     command: str = "demo"
     text: Path | None = None
+    units: str | None = None
+    encoding: str | None = None
     budget: float | None = None
     steps: int | None = None
     resume: bool = False

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -30,7 +30,7 @@ class Reach(NamedTuple):
     charts: list[str]
 
 
-def reach_of(model: CharacterLSTM, ids: npt.NDArray[np.int64]) -> Reach | None:
+def reach_of(model: CharacterLSTM, ids: npt.NDArray[Any]) -> Reach | None:
     """Carry the gradient of the last prediction back through some characters.
 
     Parameters
@@ -44,7 +44,7 @@ def reach_of(model: CharacterLSTM, ids: npt.NDArray[np.int64]) -> Reach | None:
     Reach or None
         None where no gradient comes back: of a text of one step, or one that is not finite.
     """
-    part = ids[: MOST + 1, None]
+    part = ids[: MOST + 1, None].astype(np.int64)
     with eager(), evaluating(model):  # of single steps
         loss, _ = model.loss(part[:-1], part[1:])
     flow = gradient_flow(loss, model)

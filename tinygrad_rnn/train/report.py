@@ -39,13 +39,15 @@ class Row:
     note: str = ""
 
 
-def headline(table: Sequence[Row]) -> str:
+def headline(table: Sequence[Row], unit: str = "character") -> str:
     """Return in one sentence how our best row compares with the best baseline.
 
     Parameters
     ----------
     table
         Rows, at least one with ``ours`` true.
+    unit
+        What the bits are of: a character, a word or a byte.
 
     Raises
     ------
@@ -59,7 +61,7 @@ def headline(table: Sequence[Row]) -> str:
     others = [row for row in table if not row.ours and math.isfinite(row.bits)]
     if not math.isfinite(best.bits):
         return f"The {best.name} has no finite score on held-out text: training diverged."
-    start = f"The {best.name} needs {best.bits:.2f} bits per character on text it has not seen"
+    start = f"The {best.name} needs {best.bits:.2f} bits per {unit} on text it has not seen"
     if not others:
         return start + "."
     rival = min(others, key=_sort_key)

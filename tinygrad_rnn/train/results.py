@@ -10,21 +10,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 
 from ..version import __version__
 from .baselines import Score
 from .chart import Series, line_chart, moving_average
 from .console import printable, say
 from .report import Row, headline
-from .text import Corpus
+from .text import Material
 from .trainer import Trainer
-from .vocabulary import Vocabulary
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = ["STREAMS", "WARM_UP", "Material", "Results"]
+__all__ = ["STREAMS", "WARM_UP", "Results"]
 
 STREAMS, WARM_UP = 32, 256  # of `evaluate`
 
@@ -38,29 +36,6 @@ _KNOWS = {
 
 
 @dataclass(frozen=True)
-class Material:
-    """What a run learns from and is scored on.
-
-    Attributes
-    ----------
-    corpus
-        The whole text.
-    vocabulary
-        Its symbols.
-    ids, held
-        The training text and the held-out text, as ids.
-    context
-        The end of the training text, from which samples go on.
-    """
-
-    corpus: Corpus
-    vocabulary: Vocabulary
-    ids: npt.NDArray[np.int64]
-    held: npt.NDArray[np.int64]
-    context: str
-
-
-@dataclass(frozen=True)
 class Results:
     """A finished run.
 
@@ -71,7 +46,7 @@ class Results:
     baselines
         The scores of the models that count; empty if none was asked for.
     bits
-        Bits per held-out character of the network.
+        Bits of the network per held-out character, word or byte.
     drawn
         The sample.
     temperature
@@ -88,10 +63,15 @@ class Results:
     temperature: float
     seconds: Mapping[str, float]
 
+    @property
+    def units(self) -> str:
+        """What the text is made of."""
+        return self.material.vocabulary.units
+
     def rows(self) -> list[Row]:
         """Return the table of scores, the network last."""
         rows = [Row(s.name, s.bits, note=_KNOWS.get(s.name, "")) for s in self.baselines]
-        return [*rows, Row("LSTM", self.bits, ours=True, note="all the characters before")]
+        return [*rows, Row("LSTM", self.bits, ours=True, note=f"all the {self.units} before")]
 
     def chart(self, width: float) -> str:
         """Return the chart as SVG of this width.
@@ -101,7 +81,7 @@ class Results:
         """
         trainer = self.trainer
         dropped = trainer.settings.dropout or trainer.settings.embedding_dropout
-        axis = "million characters read"
+        axis = f"million {self.units} read"
         read = np.arange(1, trainer.steps + 1) * trainer.characters_per_step / 1e6
         losses = np.array(trainer.losses)
         smooth = moving_average(losses, max(5, trainer.steps // 40))
@@ -114,7 +94,7 @@ class Results:
                 Series("held out", places, [b for _, b in scores], markers=True),
             ],
             x_label=f"{axis}; training with dropout, held out without" if dropped else axis,
-            y_label="bits per character",
+            y_label=f"bits per {self.material.vocabulary.unit}",
             title="",
             references=[(s.name, s.bits) for s in self.baselines if s.name != "uniform"],
             width=width,
@@ -123,6 +103,7 @@ class Results:
     def facts(self) -> dict[str, object]:
         """Return what is worth knowing of the run, by name, in the order of the report."""
         t, s, held = self.trainer, self.trainer.settings, self.material.held
+        unit, units, length = self.material.vocabulary.unit, self.units, len(self.material.train)
         parts = {
             "kernels": "compiling",
             "scoring": "scoring",
@@ -130,16 +111,16 @@ class Results:
             "all": "in all",
         }
         return {
-            "Text": self.material.corpus.source,
-            "Characters": f"{len(t.ids):,} to train on, {len(held):,} held out",
+            "Text": self.material.whole.source,
+            units.capitalize(): f"{length:,} to train on, {len(held):,} held out",
             "Symbols": len(t.vocabulary),
             "Network": f"embedding {s.embedding}, LSTM {s.hidden}, linear; {t.model.size:,} parameters",
-            "Dropout": f"{s.embedding_dropout:g} of the characters' vectors, {s.dropout:g} of the LSTM's outputs; none when it is scored",
+            "Dropout": f"{s.embedding_dropout:g} of the {units}' vectors, {s.dropout:g} of the LSTM's outputs; none when it is scored",
             "Windows": f"{s.batch} streams x {s.window} steps",
             "Optimiser": f"Adam, learning rate {s.lr:g} with cosine decay, gradient norm at most {s.clip:g}",
-            "Training": f"{t.steps:,} steps, {t.characters:,} characters ({t.characters / len(t.ids):.1f} passes), {t.seconds:.1f} s",
-            "Speed": f"{t.speed:,.0f} characters per second",
-            "Held out": f"{self.bits:.4f} bits per character over {len(held) - 1:,} characters",
+            "Training": f"{t.steps:,} steps, {t.characters:,} {units} ({t.characters / length:.1f} passes), {t.seconds:.1f} s",
+            "Speed": f"{t.speed:,.0f} {units} per second",
+            "Held out": f"{self.bits:.4f} bits per {unit} over {len(held) - 1:,} {units}",
             "How scored": self._how_scored(),
             "Seconds": ", ".join(
                 f"{word} {self.seconds[name]:.1f}"
@@ -156,7 +137,7 @@ class Results:
         streams = max(1, min(STREAMS, count // WARM_UP))
         if streams == 1:
             return "in one stream, with the state carried throughout"
-        return f"each character once, in {streams} parts side by side; each part first reads the {WARM_UP} characters before it"
+        return f"each {self.material.vocabulary.unit} once, in {streams} parts side by side; each part first reads the {WARM_UP} {self.units} before it"
 
     def show(self, screen: Console, facts: Mapping[str, object], files: Mapping[Path, str]) -> None:
         """Print the scores, the sample, the facts, and the files with what is in each."""
@@ -167,7 +148,7 @@ class Results:
         screen.print()
         if len(rows) > 1:
             _show_table(screen, rows)
-        say(screen, headline(rows))
+        say(screen, headline(rows, self.material.vocabulary.unit))
         if self.drawn:
             screen.print(f"\n[bold]A sample[/] (temperature {self.temperature:g})\n")
             say(screen, printable(self.drawn).strip("\n"))

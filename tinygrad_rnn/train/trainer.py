@@ -19,12 +19,11 @@ from ..core.errors import TinygradError
 from ..core.tape import context
 from ..core.tensor import Tensor
 from ..core.tree import detach, leaves, unflatten
-from ..data import Windows
+from ..data import Corpus, Vocabulary, Windows
 from ..optim import Adam, clip_grad_norm
 from .characters import CharacterLSTM
 from .checkpoint import Checkpoint
 from .errors import CheckpointError, DivergedError
-from .vocabulary import Vocabulary
 
 __all__ = ["SavedRun", "Settings", "Trainer"]
 
@@ -80,7 +79,7 @@ class Trainer:
     """
 
     def __init__(
-        self, ids: npt.NDArray[np.int64], vocabulary: Vocabulary, settings: Settings
+        self, ids: Corpus | npt.NDArray[np.int64], vocabulary: Vocabulary, settings: Settings
     ) -> None:
         self.ids, self.vocabulary, self.settings = ids, vocabulary, settings
         self.masks = np.random.default_rng([settings.seed, 3])  # [seed, 2] draws the sample
@@ -189,7 +188,7 @@ class Trainer:
             The seconds that it took.
         """
         started = time.perf_counter()
-        ids = Tensor(np.resize(self.ids, (self.settings.window, self.settings.batch)))
+        ids = Tensor(np.zeros((self.settings.window, self.settings.batch), np.int64))
         if not context().eager:
             self._learn.compile(ids, ids, self.state)
         return time.perf_counter() - started
@@ -218,7 +217,7 @@ class Trainer:
         self.checkpoint.save(
             self.steps,
             settings=dataclasses.asdict(self.settings),
-            vocabulary=self.vocabulary.characters,
+            vocabulary={"symbols": [*self.vocabulary.symbols], "units": self.vocabulary.units},
             about=about or {},
             seconds=self.seconds,
             scores=self.scores,
@@ -227,7 +226,7 @@ class Trainer:
         )
 
     @classmethod
-    def resume(cls, run: SavedRun, ids: npt.NDArray[np.int64]) -> Trainer:
+    def resume(cls, run: SavedRun, ids: Corpus | npt.NDArray[np.int64]) -> Trainer:
         """Go on from a checkpoint with the same text, as if there had been no break.
 
         Raises
@@ -321,12 +320,12 @@ class SavedRun:
             return cls(
                 Path(folder),
                 Settings(**settings),
-                Vocabulary(values["vocabulary"]),
+                Vocabulary(**values["vocabulary"]),
                 *(values[name] for name in ("losses", "seconds", "scores", "about")),
             )
         except CheckpointError:
             raise
         except (KeyError, TypeError, ValueError) as error:
             raise CheckpointError(
-                f"{saved.path}: expected a checkpoint of demo or train; it is damaged, or another one ({type(error).__name__}: {error})"
+                f"{saved.path}: expected a checkpoint of demo or train text; it is damaged, or another one ({type(error).__name__}: {error})"
             ) from error
