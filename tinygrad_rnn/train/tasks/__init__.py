@@ -12,7 +12,7 @@ from .task import Task, TaskError
 __all__ = ["MODULES", "find", "tasks"]
 
 # each has a list TASKS
-MODULES = ["synthetic", "grammars", "translation", "digits", "forecasting", "evolution"]
+MODULES = ["synthetic", "grammars", "translation", "digits", "chorales", "forecasting", "evolution"]
 
 
 def tasks() -> list[Task]:
