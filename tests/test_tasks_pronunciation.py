@@ -155,6 +155,24 @@ def test_what_a_model_reads(kind: str, before: int, after: int, rng: np.random.G
     np.testing.assert_allclose(outputs(word, "a" * 14)[:10, :1], plain, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("both", [False, True])
+def test_the_loss_of_words_side_by_side_is_the_mean_of_theirs(
+    both: bool, rng: np.random.Generator
+) -> None:
+    alphabet = Alphabet(WORDS)
+    model = Reading(alphabet, "GRU", 4, 2, both=both, rng=rng)
+    examples = [("abcab", ("A", "B", "A")), ("d", ("C",)), ("dd", ("C", "C", "B"))]
+    alone = [pronunciation.loss_of(model, alphabet, [one]).item() for one in examples]
+    together = pronunciation.loss_of(model, alphabet, examples).item()
+    assert together == pytest.approx(np.mean(alone), rel=1e-5)
+    # a letter is two phonemes at most
+    assert pronunciation.loss_of(model, alphabet, [("d", ("A", "B", "C"))]).item() == 0
+    # two classes of one letter: a phoneme and a blank, a blank and a phoneme, or the phoneme twice
+    logits = model(alphabet.one_hot(["d"]), np.array([1])).numpy().astype(float).reshape(2, 4)
+    p = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
+    assert alone[1] == pytest.approx(-np.log(p[0, 3] * (p[1, 0] + p[1, 3]) + p[0, 0] * p[1, 3]))
+
+
 def test_words_are_said_in_their_order(rng: np.random.Generator) -> None:
     alphabet = Alphabet(WORDS)
     model = Window(alphabet, 1, 5, rng=rng)

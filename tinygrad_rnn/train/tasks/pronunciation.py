@@ -254,6 +254,22 @@ def slots(outputs: Any) -> Any:
     return reshape(split_up, (time * SLOTS, batch, size // SLOTS))
 
 
+def loss_of(
+    model: Module, alphabet: Alphabet, examples: Sequence[tuple[str, tuple[str, ...]]]
+) -> Any:
+    """Return the loss of words and their pronunciations; where there is no alignment it is 0."""
+    texts, spoken = [text for text, _ in examples], [phones for _, phones in examples]
+    lengths = np.array([len(text) for text in texts])
+    return ctc_loss(
+        slots(model(alphabet.one_hot(texts), lengths)),
+        alphabet.numbers(spoken),
+        SLOTS * lengths,
+        np.array([len(phones) for phones in spoken]),
+        blank=BLANK,
+        zero_infinity=True,
+    )
+
+
 def say(model: Module, alphabet: Alphabet, words: Sequence[str]) -> list[tuple[str, ...]]:
     """Return the pronunciations of words, each by the likeliest class of each slot."""
     said: dict[int, tuple[str, ...]] = {}
@@ -295,19 +311,8 @@ def train(
     model = make(alphabet, np.random.default_rng([run.seed, 0]))
 
     def loss(chosen: Array) -> tuple[Any, int]:
-        texts = [examples[k][0] for k in chosen]
-        spoken = [examples[k][1] for k in chosen]
-        lengths = np.array([len(text) for text in texts])
-        logits = slots(model(alphabet.one_hot(texts), lengths))
-        value = ctc_loss(
-            logits,
-            alphabet.numbers(spoken),
-            SLOTS * lengths,
-            np.array([len(phones) for phones in spoken]),
-            blank=BLANK,
-            zero_infinity=True,
-        )
-        return value, int(lengths.max())
+        some = [examples[k] for k in chosen]
+        return loss_of(model, alphabet, some), max(len(text) for text, _ in some)
 
     chosen = batches(
         [len(text) for text, _ in examples], plan, np.random.default_rng([run.seed, 1])
