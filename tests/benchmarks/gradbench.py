@@ -30,9 +30,10 @@ LAYERS, CHARACTERS = (2, 4, 6), (1024, 4096, 8192)
 BITS = 14  # of a character; its text has quotation marks that need them
 TOLERANCE = 1e-10  # of the largest element of the gradient; that of the benchmark is 1e-4
 REPEATS, SECONDS = 30, 3.0  # at most, of each figure
-# seconds of the Jacobian that GradBench reports (evals/lstm/summary.json at 0003df3e91fe), on its machine
+# ms of the Jacobian that GradBench reports (evals/lstm/summary.json at 0003df3e91fe), on its machine
 REPORTED = {
     "manual, C++": [12.06, 48.32, 95.66, 38.45, 154.69, 311.51, 87.11, 352.85, 694.41],
+    "Futhark": [4.15, 16.14, 32.80, 8.65, 32.79, 64.28, 12.47, 47.80, 96.32],
     "Enzyme": [5.22, 20.84, 42.29, 8.97, 37.35, 76.38, 13.03, 54.36, 110.25],
     "PyTorch": [668.5, 2714.3, 5310.0, 1017.8, 4164.5, 8857.5, 1361.8, 5910.2, 12238.5],
 }
