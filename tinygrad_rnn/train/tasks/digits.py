@@ -57,8 +57,8 @@ def images(seed: int) -> Images:
     return Images(pictures[HELD_OUT:], digits[HELD_OUT:], pictures[:HELD_OUT], digits[:HELD_OUT])
 
 
-def _sklearn(name: str) -> Any:
-    """Import a module of scikit-learn."""
+def _sklearn(name: str = "sklearn") -> Any:
+    """Import scikit-learn, or a module of it."""
     return needed(name, "the digits come with scikit-learn", "tasks")
 
 
@@ -185,6 +185,7 @@ TASKS = [
         "accuracy on 360 held-out images",
         _arms(8, ROWS, ROWS_IRNN, {}),
         budget=60.0,
+        ready=_sklearn,
     ),
     Task(
         "digits-pixels",
@@ -203,5 +204,6 @@ TASKS = [
             },
         ),
         budget=120.0,
+        ready=_sklearn,
     ),
 ]

