@@ -365,8 +365,9 @@ TASKS = [
         "that is held sounds as one that is struck again, and what is shorter than a step and between two steps is left out. The chorales "
         f"are those in four parts among the scores of the package music21, each once, transposed so that the bass ends on C: with "
         "version 10.5 363, of which 218 are for training, 72 choose the epoch whose parameters are kept, and 73 are for testing. The "
-        "split is drawn once for all seeds. The published set has 382 chorales (229, 76, 77) at quarter notes and in a common key too, "
-        "but repeats are written out in it, and its split says no names; so the published figures are for other data of the same kind. "
+        "split is drawn once for all seeds. The published set has 382 chorales (229, 76, 77), at quarter notes too; those of its test "
+        "part that were looked at end on C and have repeats written out. Its split gives no names, so it could not be taken over: the "
+        "published figures are for other data of the same kind. "
         f"{PLAN.plan.hidden} units, dropout of {PLAN.dropout:g} in front of the output, Adam with rate {PLAN.plan.lr:g} (Elman "
         f"{PLANS['Elman'].plan.lr:g}) that falls to zero over {PLAN.plan.epochs} epochs, batches of {PLAN.plan.batch} chorales. "
         "The first step of a chorale is not predicted.",

@@ -379,8 +379,8 @@ TASKS = [
         "are for training. All pronunciations of a word are in one part, and the split is drawn once for all seeds. A word is compared "
         "with the nearest of its pronunciations. There is no search: the likeliest class of each place is taken. "
         f"{LEVELS} levels of {PLAN.hidden} units for each direction, Adam with a rate that falls from {PLAN.lr:g} to zero over "
-        f"{PLAN.epochs} epochs, batches of {PLAN.batch}. The published networks have 512 units and more, and are trained to the end; the "
-        "published split of the dictionary is another one, with 12,000 words for testing too.",
+        f"{PLAN.epochs} epochs, batches of {PLAN.batch}; the MLP has {WINDOW.hidden} hidden units, rate {WINDOW.lr:g} and {WINDOW.epochs} epochs, and a "
+        f"letter by itself {ALONE.epochs} epoch. The published figures are for larger networks, longer training and another split.",
         "K. Rao, F. Peng, H. Sak and F. Beaufays, Grapheme-to-Phoneme Conversion Using Long Short-Term Memory Recurrent Neural Networks, "
         "ICASSP 2015; K. Yao and G. Zweig, Sequence-to-Sequence Neural Net Models for Grapheme-to-Phoneme Conversion, 2015, arXiv:1506.00196; "
         "the window of 7 letters is that of T. J. Sejnowski and C. R. Rosenberg, NETtalk (1986).",
