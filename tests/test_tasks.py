@@ -386,6 +386,16 @@ def test_several_tasks_need_a_folder(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["fake.json", "other.json"]
 
 
+def test_a_missing_package_is_known_before_anything_is_run(tmp_path: Path) -> None:
+    def missing() -> None:
+        raise TaskError("the data come with a package")
+
+    first, second = fake("first"), fake("second")._replace(ready=missing)
+    with pytest.raises(TaskError, match="the data come with a package"):
+        run(first, second, console=screen(), save=tmp_path / "results")
+    assert not (tmp_path / "results").exists()
+
+
 def test_results_are_not_replaced_unasked(tmp_path: Path) -> None:
     run(fake(), console=screen(), save=tmp_path)
     before = (tmp_path / "fake.json").read_bytes()

@@ -113,7 +113,11 @@ def test_without_scikit_learn(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setitem(sys.modules, name, None)
     monkeypatch.setitem(sys.modules, "sklearn", None)
     monkeypatch.setattr(builtins, "__import__", missing)
-    for run in (digits.images, lambda seed: digits.TASKS[0].arms(None)[-1].run(Run(seed, 1.0))):
+    for run in (
+        digits.images,
+        lambda seed: digits.TASKS[0].arms(None)[-1].run(Run(seed, 1.0)),
+        lambda seed: digits.TASKS[1].ready(),
+    ):
         with pytest.raises(tg.TinygradError, match=r"pip install tinygrad-rnn\[tasks\]"):
             run(0)
 

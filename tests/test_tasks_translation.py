@@ -220,6 +220,22 @@ def test_the_rate_falls_with_the_epochs_alone_and_training_stops_with_the_budget
     assert w == 1.0 and used.sequences == 0
 
 
+def test_what_comes_after_each_epoch() -> None:
+    w, said = tg.Parameter(np.array([1.0])), list[str]()
+    model = tg.Module()
+    model.w = w
+    run_epochs(
+        Run(0, 1e9),
+        model,
+        Plan(1, 2, 2, 0.1),
+        5,
+        "abcdef",
+        lambda batch: (said.append(batch), (w.sum(), 1))[1],
+        lambda: said.append("|"),
+    )
+    assert "".join(said) == "abc|def|"
+
+
 def test_the_tasks() -> None:
     assert [task.name for task in translation.TASKS] == ["addition", "dates"]
     for task in translation.TASKS:

@@ -12,7 +12,16 @@ from .task import Task, TaskError
 __all__ = ["MODULES", "find", "tasks"]
 
 # each has a list TASKS
-MODULES = ["synthetic", "grammars", "translation", "digits", "forecasting", "evolution"]
+MODULES = [
+    "synthetic",
+    "grammars",
+    "translation",
+    "digits",
+    "chorales",
+    "pronunciation",
+    "forecasting",
+    "evolution",
+]
 
 
 def tasks() -> list[Task]:

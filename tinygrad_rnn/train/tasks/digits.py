@@ -5,21 +5,20 @@ They stand beside logistic regression on the whole image.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from ...cells.classic import IRNN
-from ...core.errors import TinygradError
 from ...core.primitive import Array
 from ...core.tape import no_grad
 from ...module import Module
 from ...nn.layers import Linear
 from ...nn.losses import cross_entropy
 from ...recurrent import unroll
-from .epochs import Plan, run_epochs
-from .task import Arm, Result, Run, Task, make_cell
+from .epochs import Plan, run_epochs, shuffled
+from .task import Arm, Result, Run, Task, make_cell, needed
 
 __all__ = ["TASKS", "Classifier", "Images", "accuracy", "images", "sequences"]
 
@@ -49,7 +48,7 @@ def images(seed: int) -> Images:
 
     Raises
     ------
-    TinygradError
+    TaskError
         If scikit-learn is not installed.
     """
     data = _sklearn("sklearn.datasets").load_digits()
@@ -58,16 +57,9 @@ def images(seed: int) -> Images:
     return Images(pictures[HELD_OUT:], digits[HELD_OUT:], pictures[:HELD_OUT], digits[:HELD_OUT])
 
 
-def _sklearn(name: str) -> Any:
-    """Import a module of scikit-learn, or raise a TinygradError that says how to get it."""
-    from importlib import import_module
-
-    try:
-        return import_module(name)
-    except ImportError as error:
-        raise TinygradError(
-            f"the digits come with scikit-learn, which could not be imported ({error}); pip install tinygrad-rnn[tasks] installs it"
-        ) from error
+def _sklearn(name: str = "sklearn") -> Any:
+    """Import scikit-learn, or a module of it."""
+    return needed(name, "the digits come with scikit-learn", "tasks")
 
 
 def sequences(pictures: Array, features: int) -> Array:
@@ -106,13 +98,6 @@ def linear(data: Images) -> float:
     return float(model.score(data.held_out.reshape(-1, 64), data.held_out_digits))
 
 
-def batches(count: int, plan: Plan, rng: np.random.Generator) -> Iterator[Array]:
-    """Yield the numbers of the sequences in each training step."""
-    for _ in range(plan.epochs):
-        order = rng.permutation(count)
-        yield from (order[k : k + plan.batch] for k in range(0, count, plan.batch))
-
-
 def train(
     run: Run, features: int, plan: Plan, make: Callable[[int, int, np.random.Generator], Any]
 ) -> Result:
@@ -126,7 +111,7 @@ def train(
         return cross_entropy(model(xs[:, chosen]), data.training_digits[chosen]), len(xs)
 
     used = run_epochs(
-        run, model, plan, len(data.training), batches(len(data.training), plan, rng), loss
+        run, model, plan, len(data.training), shuffled(len(data.training), plan, rng), loss
     )
     with no_grad():
         score = accuracy(model(sequences(data.held_out, features)).numpy(), data.held_out_digits)
@@ -200,6 +185,7 @@ TASKS = [
         "accuracy on 360 held-out images",
         _arms(8, ROWS, ROWS_IRNN, {}),
         budget=60.0,
+        ready=_sklearn,
     ),
     Task(
         "digits-pixels",
@@ -218,5 +204,6 @@ TASKS = [
             },
         ),
         budget=120.0,
+        ready=_sklearn,
     ),
 ]

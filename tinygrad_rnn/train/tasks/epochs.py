@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
+import numpy as np
+
+from ...core.primitive import Array
 from ...module import Module
 from ...optim import Adam, clip_grad_norm
 from .task import Run
 
-__all__ = ["Plan", "Used", "run_epochs"]
+__all__ = ["Plan", "Used", "run_epochs", "shuffled"]
 
 _CLIP = 1.0  # largest norm of the gradient
 _RISING = 50  # training steps over which the rate rises at first
@@ -45,6 +48,13 @@ class Used(NamedTuple):
     seconds: float
 
 
+def shuffled(count: int, plan: Plan, rng: np.random.Generator) -> Iterator[Array]:
+    """Yield the numbers of the sequences in each training step, anew in each epoch."""
+    for _ in range(plan.epochs):
+        order = rng.permutation(count)
+        yield from (order[k : k + plan.batch] for k in range(0, count, plan.batch))
+
+
 def run_epochs(
     run: Run,
     model: Module,
@@ -52,6 +62,7 @@ def run_epochs(
     count: int,
     batches: Iterable[Any],
     loss: Callable[[Any], tuple[Any, int]],
+    after_epoch: Callable[[], object] = lambda: None,
 ) -> Used:
     """Train a model until the epochs or the budget are used up.
 
@@ -72,6 +83,8 @@ def run_epochs(
         A batch for each training step.
     loss : callable
         A function of a batch that returns the loss, and the number of time steps in one sequence.
+    after_epoch : callable, optional
+        It is called after each epoch.
 
     Returns
     -------
@@ -79,7 +92,8 @@ def run_epochs(
         What training used.
     """
     optimizer = Adam(model.parameters(), lr=plan.lr)
-    total = plan.epochs * math.ceil(count / plan.batch)
+    in_epoch = math.ceil(count / plan.batch)
+    total = plan.epochs * in_epoch
     sequences = steps = 0
     recent = math.nan
     for done, batch in enumerate(batches):
@@ -98,4 +112,6 @@ def run_epochs(
         recent = value.item() if math.isnan(recent) else 0.9 * recent + 0.1 * value.item()
         sequences += len(batch)
         steps += len(batch) * length
+        if (done + 1) % in_epoch == 0:
+            after_epoch()
     return Used(sequences, steps, run.seconds)

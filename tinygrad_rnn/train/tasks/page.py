@@ -25,7 +25,7 @@ Seconds depend on the machine. On one machine, with the same versions of everyth
 it was ended by its budget. On another processor, or with other versions, sums are rounded in another order, and training magnifies such
 differences: there a run is like one with another seed.
 
-This page is made from files of results: `tinygrad-rnn tasks run all --json results`, then
+Images, scores and pronunciations come with packages that `pip install tinygrad-rnn[tasks,music,g2p]` installs. This page is made from files of results: `tinygrad-rnn tasks run all --json results`, then
 `tinygrad-rnn tasks page --results results --out docs/tasks.md`.
 """
 

@@ -139,12 +139,15 @@ def main(
     Raises
     ------
     TaskError
-        For a cell that there is not, one file for several tasks, or results that are there already.
+        For a cell that there is not, a package that a task needs and that is missing, one file for
+        several tasks, or results that are there already.
     OSError
         If the results cannot be written.
     """
     if cell is not None:
         check_cell(cell)
+    for task in tasks:
+        task.ready()
     paths = _places(tasks, save, overwrite)
     with Interrupts() as interrupts, blas.threads(None):
         for place, task in enumerate(tasks):

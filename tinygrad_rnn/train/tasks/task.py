@@ -12,7 +12,7 @@ import numpy as np
 from ...core.errors import TinygradError
 from ...core.tape import context
 
-__all__ = ["Arm", "Result", "Run", "Task", "TaskError", "check_cell", "make_cell"]
+__all__ = ["Arm", "Result", "Run", "Task", "TaskError", "check_cell", "make_cell", "needed"]
 
 
 class TaskError(TinygradError):
@@ -145,6 +145,9 @@ class Task(NamedTuple):
         Seconds for one run by default.
     decimals : int
         Decimals of the score in the table.
+    ready : callable
+        It raises a TaskError if a package is missing that the task needs. It is called before
+        anything is run.
     """
 
     name: str
@@ -156,6 +159,34 @@ class Task(NamedTuple):
     seeds: int = 3
     budget: float = 60.0
     decimals: int = 4
+    ready: Callable[[], object] = lambda: None
+
+
+def needed(module: str, why: str, extra: str) -> Any:
+    """Import a module of a package that only some tasks need.
+
+    Parameters
+    ----------
+    module : str
+        Its name.
+    why : str
+        What comes with the package, for the message.
+    extra : str
+        The extra of this package that installs it.
+
+    Raises
+    ------
+    TaskError
+        If it cannot be imported; the message says what installs it.
+    """
+    from importlib import import_module
+
+    try:
+        return import_module(module)
+    except ImportError as error:
+        raise TaskError(
+            f"{why}, which could not be imported ({error}); pip install tinygrad-rnn[{extra}] installs it"
+        ) from error
 
 
 def make_cell(name: str, *sizes: Any, **options: Any) -> Any:
