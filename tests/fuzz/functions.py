@@ -697,23 +697,24 @@ def outcome(
     if total is not None:
         # what it closes over has a history that is walked again
         total.backward(retain_graph=True, create_graph=order > 1)
-        first = [t.grad for t in wrt]
-        found += [(f"gradient {k}", None if g is None else g.numpy()) for k, g in enumerate(first)]
-        if order > 1:
-            again: Any = None
-            for g in first:
-                weights = rng.normal(size=() if g is None else g.shape)
-                if g is not None and g.requires_grad:
-                    part = (g * weights.astype(g.dtype)).sum().astype(np.float64)
-                    again = part if again is None else again + part
-            for t in wrt:
-                t.grad = None
-            if again is not None:
-                again.backward(retain_graph=True)
-            found += [
-                (f"second gradient {k}", None if t.grad is None else t.grad.numpy())
-                for k, t in enumerate(wrt)
-            ]
+    first = [t.grad for t in wrt]
+    found += [(f"gradient {k}", None if g is None else g.numpy()) for k, g in enumerate(first)]
+    if order > 1:
+        again: Any = None
+        for t, g in zip(wrt, first, strict=True):
+            # a gradient of zeros may be none: the numbers of the others are the same
+            weights = rng.normal(size=t.shape)
+            if g is not None and g.requires_grad:
+                part = (g * weights.astype(g.dtype)).sum().astype(np.float64)
+                again = part if again is None else again + part
+        for t in wrt:
+            t.grad = None
+        if again is not None:
+            again.backward(retain_graph=True)
+        found += [
+            (f"second gradient {k}", None if t.grad is None else t.grad.numpy())
+            for k, t in enumerate(wrt)
+        ]
     return (tg.Tensor if isinstance(result, tg.Tensor) else type(result), rest), found
 
 
