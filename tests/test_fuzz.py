@@ -14,8 +14,9 @@ import numpy as np
 import pytest
 
 import tinygrad_rnn as tg
-from tests.fuzz import NAMES, _program, graphs
+from tests.fuzz import NAMES, _program
 from tests.fuzz._program import Input, Program
+from tests.fuzz._shrink import settled
 from tinygrad_rnn.core.primitive import REGISTRY
 
 SMALL, LARGE, COMPILED = 60, 2000, 100
@@ -96,7 +97,7 @@ LONG = Program(
 
 def test_a_program_that_fails_is_made_as_small_as_can_be(wrong_slope: None) -> None:
     with pytest.raises(AssertionError, match="finite differences: gradients") as caught:
-        graphs.settled(LONG, compiled=False)
+        settled(LONG, compiled=False)
     text = str(caught.value).partition("\n\n")[2]
     assert "def f(x0):\n    v2 = op('arctan', x0)\n    return (v2, )\n" in text
     with pytest.raises(AssertionError, match="finite differences: gradients"):

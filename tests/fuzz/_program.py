@@ -11,7 +11,6 @@ after it are read differently. Here the program itself is made smaller and kept,
 
 from __future__ import annotations
 
-import contextlib
 import linecache
 import re
 import textwrap
@@ -22,15 +21,15 @@ from typing import Any
 import numpy as np
 
 import tinygrad_rnn as tg
-from tests.interpreted import interpreting
 from tinygrad_rnn.compiler import CompileError
 from tinygrad_rnn.core.primitive import REGISTRY
 from tinygrad_rnn.core.record import apply
 
-from .functions import REFUSED, compare, outcome
+from ._compare import REFUSED, compare, everywhere, outcome
 
 __all__ = ["Found", "Input", "Program", "check", "np", "op", "tg"]
 
+HELPERS: dict[str, Any] = {}  # what programs call besides, by name; filled by `functions`
 COMPILED = False  # by LLVM; otherwise generated code is run as Python
 STEP = 1e-4  # of central differences
 NAME = re.compile(r"\b[xcsv]\d+\b")
@@ -89,6 +88,8 @@ class Program:
         Of a cell: from each state to the value that it has after the step.
     options : dict or None
         Of a cell: those of `tg.unroll`. None: a function.
+    limited : bool
+        See `check`.
     """
 
     inputs: dict[str, Input]
@@ -96,6 +97,7 @@ class Program:
     results: tuple[str, ...]
     states: dict[str, str] = field(default_factory=dict)
     options: dict[str, Any] | None = None
+    limited: bool = False
 
     def with_role(self, role: str) -> list[str]:
         """The names of the inputs of a role, in order."""
@@ -119,7 +121,7 @@ class Program:
 
     def function(self) -> Callable[..., Any]:
         """The function, in a scope of its own."""
-        scope: dict[str, Any] = {"tg": tg, "np": np, "op": op}
+        scope: dict[str, Any] = {"tg": tg, "np": np, "op": op, **HELPERS}
         text, name = self.source, f"<program {id(self)}>"
         linecache.cache[name] = (len(text), None, text.splitlines(keepends=True), name)
         exec(compile(text, name, "exec"), scope)
@@ -129,8 +131,11 @@ class Program:
     def __str__(self) -> str:
         inputs = "".join(f"    {name!r}: {given},\n" for name, given in self.inputs.items())
         options = "" if self.options is None else f", options={written(self.options)}"
+        options += ", limited=True" if self.limited else ""
+        used = sorted(set(re.findall(r"\w+", self.source)) & HELPERS.keys())
+        helpers = f"from tests.fuzz.functions import {', '.join(used)}\n" if used else ""
         return (
-            f"from tests.fuzz._program import Input, check, np, op, tg\n\ninputs = {{\n{inputs}}}\n\n\n"
+            f"from tests.fuzz._program import Input, check, np, op, tg\n{helpers}\ninputs = {{\n{inputs}}}\n\n\n"
             f"{self.source}\n\ncheck(f, inputs{options})\n"
         )
 
@@ -166,7 +171,7 @@ class Found(AssertionError):
 
 
 def results(f: Any, inputs: Mapping[str, Input], options: Any, arrays: Mapping[str, Any], fast: bool, order: int) -> Any:  # fmt: skip
-    """What a program gives for these arrays: see `functions.outcome`."""
+    """What a program gives for these arrays: see `_compare.outcome`."""
     tensors = {name: given.tensor(arrays[name]) for name, given in inputs.items()}
     parts = {role: [tensors[n] for n, given in inputs.items() if given.role == role]
              for role in ("given", "outside", "state")}  # fmt: skip
@@ -189,6 +194,7 @@ def check(
     inputs: Mapping[str, Input],
     *,
     options: Mapping[str, Any] | None = None,
+    limited: bool = False,
     compiled: bool | None = None,
 ) -> str:
     """Compare a program plain and compiled, and its derivatives with finite differences.
@@ -200,6 +206,8 @@ def check(
     inputs : dict of str to Input
     options : dict, optional
         Of `tg.unroll`, if it is a step.
+    limited : bool
+        Whether loops are in blocks, as those of large arrays; see `_compare.everywhere`.
     compiled : bool, optional
         By LLVM or as Python; by default as `COMPILED` says.
 
@@ -222,8 +230,7 @@ def check(
             expected = run(arrays)
         except RAISED:
             return "refused"
-        fast = COMPILED if compiled is None else compiled
-        with contextlib.nullcontext() if fast else interpreting():
+        with everywhere(COMPILED if compiled is None else compiled, limited):
             try:
                 found = run(arrays, fast=True)
             except CompileError as error:
@@ -286,7 +293,7 @@ def slopes(run: Callable[..., Any], inputs: Mapping[str, Input], found: list[tup
 
 
 def total(at: list[tuple[str, Any]], word: str, shapes: list[tuple[int, ...]]) -> float:
-    """The sum of the results, or of the gradients, with the weights of `functions.outcome`."""
+    """The sum of the results, or of the gradients, with the weights of `_compare.outcome`."""
     rng = np.random.default_rng([0, 3])
     given = [(rng.normal(size=np.shape(a)), a) for name, a in at if name.startswith("result")]
     if word == "gradient":

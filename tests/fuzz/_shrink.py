@@ -10,12 +10,55 @@ from typing import Any
 
 import numpy as np
 
-from ._program import NAME, Program
+from ._program import NAME, Found, Program, check
 
 TRIES = 3000  # programs that are looked at, at most
 
 
-def shrink(program: Program, fails: Callable[[Program], bool]) -> Program:
+def tried(program: Program, compiled: bool) -> str:
+    """What became of a program."""
+    return check(
+        program.function(),
+        program.inputs,
+        options=program.options,
+        limited=program.limited,
+        compiled=compiled,
+    )
+
+
+def settled(program: Program, compiled: bool) -> str:
+    """What became of a program; the smallest one that fails alike is in the text of the error."""
+    try:
+        return tried(program, compiled)
+    except Found as error:
+        small = smallest(program, compiled)
+        if small is None:
+            raise Found(error.kind, f"only now and then\n\n{program}") from error
+        raise Found(error.kind, small) from error
+
+
+def smallest(program: Program, compiled: bool) -> str | None:
+    """What is wrong with the smallest program that fails alike, and that program; None if none does."""
+    kind = ""
+
+    def fails(candidate: Program) -> str:
+        try:
+            tried(candidate, compiled)
+        except Found as error:
+            if error.kind == (kind or error.kind):
+                return str(error)
+        except Exception:  # a program that is none
+            return ""
+        return ""
+
+    said = fails(program)
+    kind = said.partition(":")[0]
+    small = shrink(program, fails) if said else program
+    said = said and fails(small)
+    return f"{said.removeprefix(f'{kind}: ')}\n\n{small}" if said else None
+
+
+def shrink(program: Program, fails: Callable[[Program], Any]) -> Program:
     """Take away what can be taken away.
 
     Parameters
@@ -154,6 +197,8 @@ def _simpler(node: ast.expr) -> list[ast.expr]:
 def fewer_options(program: Program) -> Iterator[Program]:
     """Of a cell: fewer options, and shorter sequences of fewer rows."""
     options = program.options
+    if program.limited:
+        yield replace(program, limited=False)
     for name in options or {}:
         yield replace(program, options={k: v for k, v in (options or {}).items() if k != name})
 
