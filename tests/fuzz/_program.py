@@ -29,8 +29,11 @@ from ._compare import REFUSED, compare, everywhere, outcome
 
 __all__ = ["Found", "Input", "Program", "check", "np", "op", "tg"]
 
-HELPERS: dict[str, Any] = {}  # what programs call besides, by name; filled by `functions`
+OFFERED: dict[
+    str, dict[str, Any]
+] = {}  # what programs of a module call besides, by module and name
 COMPILED = False  # by LLVM; otherwise generated code is run as Python
+SLOPES = "finite differences"  # a kind of `Found`
 STEP = 1e-4  # of central differences
 NAME = re.compile(r"\b[xcsv]\d+\b")
 RAISED = (*REFUSED, TypeError, IndexError, ZeroDivisionError)
@@ -40,6 +43,16 @@ def op(name: str, *inputs: Any, **params: Any) -> Any:
     """An operation by its name in the registry."""
     entry = REGISTRY[name]
     return apply(entry, inputs, {**entry.defaults, **params})
+
+
+def offer(module: str, **values: Any) -> None:
+    """Let programs call what a module has, by these names."""
+    OFFERED[module] = values
+
+
+def helpers(module: str) -> dict[str, Any]:
+    """What a module offers."""
+    return OFFERED.get(module, {})
 
 
 @dataclass(frozen=True)
@@ -90,6 +103,8 @@ class Program:
         Of a cell: those of `tg.unroll`. None: a function.
     limited : bool
         See `check`.
+    home : str
+        The module whose functions it may call; see `offer`.
     """
 
     inputs: dict[str, Input]
@@ -98,6 +113,7 @@ class Program:
     states: dict[str, str] = field(default_factory=dict)
     options: dict[str, Any] | None = None
     limited: bool = False
+    home: str = ""
 
     def with_role(self, role: str) -> list[str]:
         """The names of the inputs of a role, in order."""
@@ -121,7 +137,7 @@ class Program:
 
     def function(self) -> Callable[..., Any]:
         """The function, in a scope of its own."""
-        scope: dict[str, Any] = {"tg": tg, "np": np, "op": op, **HELPERS}
+        scope: dict[str, Any] = {"tg": tg, "np": np, "op": op, **helpers(self.home)}
         text, name = self.source, f"<program {id(self)}>"
         linecache.cache[name] = (len(text), None, text.splitlines(keepends=True), name)
         exec(compile(text, name, "exec"), scope)
@@ -132,10 +148,10 @@ class Program:
         inputs = "".join(f"    {name!r}: {given},\n" for name, given in self.inputs.items())
         options = "" if self.options is None else f", options={written(self.options)}"
         options += ", limited=True" if self.limited else ""
-        used = sorted(set(re.findall(r"\w+", self.source)) & HELPERS.keys())
-        helpers = f"from tests.fuzz.functions import {', '.join(used)}\n" if used else ""
+        used = sorted(set(re.findall(r"\w+", self.source)) & helpers(self.home).keys())
+        more = f"from {self.home} import {', '.join(used)}\n" if used else ""
         return (
-            f"from tests.fuzz._program import Input, check, np, op, tg\n{helpers}\ninputs = {{\n{inputs}}}\n\n\n"
+            f"from tests.fuzz._program import Input, check, np, op, tg\n{more}\ninputs = {{\n{inputs}}}\n\n\n"
             f"{self.source}\n\ncheck(f, inputs{options})\n"
         )
 
@@ -246,7 +262,7 @@ def check(
         if problems:
             raise Found("values", "\n".join(problems[:3]))
         if problem := slopes(run, inputs, expected[1]):
-            raise Found("finite differences", problem)
+            raise Found(SLOPES, problem)
     return "equal"
 
 

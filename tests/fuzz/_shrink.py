@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ._program import NAME, Found, Program, check
+from ._program import NAME, SLOPES, Found, Program, check
 
 TRIES = 3000  # programs that are looked at, at most
 
@@ -31,21 +31,24 @@ def settled(program: Program, compiled: bool) -> str:
     try:
         return tried(program, compiled)
     except Found as error:
-        small = smallest(program, compiled)
+        small = smallest(program, compiled, slopes=True)
         if small is None:
             raise Found(error.kind, f"only now and then\n\n{program}") from error
         raise Found(error.kind, small) from error
 
 
-def smallest(program: Program, compiled: bool) -> str | None:
-    """What is wrong with the smallest program that fails alike, and that program; None if none does."""
+def smallest(program: Program, compiled: bool, slopes: bool = False) -> str | None:
+    """What is wrong with the smallest program that fails alike, and that program; None if none does.
+
+    Finite differences count with `slopes`: a function of the user's may have a slope of its own.
+    """
     kind = ""
 
     def fails(candidate: Program) -> str:
         try:
             tried(candidate, compiled)
         except Found as error:
-            if error.kind == (kind or error.kind):
+            if error.kind == (kind or error.kind) and (slopes or error.kind != SLOPES):
                 return str(error)
         except Exception:  # a program that is none
             return ""

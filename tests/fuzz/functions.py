@@ -23,7 +23,7 @@ import numpy as np
 import tinygrad_rnn as tg
 
 from ._compare import REFUSED, compare, everywhere, outcome
-from ._program import HELPERS, Input, Program
+from ._program import Input, Program, helpers, offer
 from ._shrink import smallest
 
 LARGEST = 72  # elements of a value
@@ -220,7 +220,7 @@ class Written:
 
     def closed_over(self, dtype: Any, number: int = 0) -> dict[str, Any]:
         """The names that the text uses besides its inputs."""
-        scope = {"tg": tg, "np": np, "F": dtype, **HELPERS}
+        scope = {"tg": tg, "np": np, "F": dtype, **helpers(__name__)}
         for name, make in self.outside.items():
             scope[name] = make(dtype, number)
         if "c1" in scope and scope["c1"].dtype.kind == "f":
@@ -616,7 +616,7 @@ class Written:
         inputs |= {n: Input(scope[n].numpy(), self.grad[n], "outside") for n in self.outside}
         lines = [re.sub(r"\bF\b", f"np.{self.dtype.__name__}", text) for text in self.lines]
         named = tuple((f"v{k}", text) for k, text in enumerate(lines))
-        return Program(inputs, named, self.results, limited=self.limited)
+        return Program(inputs, named, self.results, limited=self.limited, home=__name__)
 
     def function(self, scope: dict[str, Any]) -> Callable[..., Any]:
         """The program as a function whose globals are `scope`."""
@@ -653,13 +653,8 @@ def inner(x: Any) -> Any:
     return tg.grad(lambda v: (v * v * tg.tanh(v)).sum())(x)
 
 
-HELPERS |= {
-    "swish": swish,
-    "pair": pair,
-    "doubled": doubled,
-    "inner": inner,
-    "idx": np.array([2, 0, 1, 1]),
-}
+idx = np.array([2, 0, 1, 1])
+offer(__name__, swish=swish, pair=pair, doubled=doubled, inner=inner, idx=idx)
 
 
 def _fits(a: tuple[int, ...], b: tuple[int, ...]) -> bool:
