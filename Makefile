@@ -8,6 +8,10 @@
 #   make mutants     put faults into the derivative rules on purpose: each must make a test fail
 #   make fuzz        run random programs, plain beside compiled, e.g. make fuzz ARGS="functions --count 5000"
 #   make soak        long runs: nothing grows, nothing is lost; 30 minutes, ARGS="--minutes 1 --kills 5" for less
+#   make dist        write the source distribution and the wheel to dist/, and look that no file is missing
+#   make matrix      test the wheel with the lowest and the newest versions of what it needs, each row in an
+#                    environment of its own, e.g. make matrix ARGS="oldest plain"; tests/matrix.py has the rows
+#   make coverage    measure which branches of core/ and ops/ some tests reach; below the floor it fails
 #   make bench       time the package beside the peers that are installed, e.g.
 #                    make bench ARGS="sequences --quick --cells LSTM --threads 1"; ARGS=--help lists the
 #                    options, and .venv/bin/python -m pip install -e ".[bench]" installs the peers
@@ -19,9 +23,10 @@
 
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all lint mutants fuzz soak bench docs clean
+.PHONY: help demo test test-all lint mutants fuzz soak dist matrix coverage bench docs clean
 
 VENV := .venv
+DIST := dist
 BIN := $(VENV)/bin
 STAMPS := $(VENV)/stamps
 WORKERS ?= 2
@@ -60,6 +65,17 @@ fuzz: $(STAMPS)/test
 
 soak: $(STAMPS)/test
 	$(BIN)/python -m tests.soak $(ARGS)
+
+dist: $(STAMPS)/folder
+	rm -rf $(DIST)
+	$(BIN)/python -m tests.matrix --build $(DIST)
+
+matrix: $(STAMPS)/folder
+	$(BIN)/python -m tests.matrix $(ARGS)
+
+coverage: $(STAMPS)/test
+	$(BIN)/python -m coverage run -m pytest -m "not full" $(COVERED:%=tests/test_%.py) $(ARGS)
+	$(BIN)/python -m coverage report
 
 bench: $(STAMPS)/base
 	$(BIN)/python -m tests.benchmarks $(ARGS)
