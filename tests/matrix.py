@@ -34,6 +34,10 @@ TOOLS = ("pytest", "pytest-timeout", "pytest-xdist", "mpmath", "safetensors")
 SHOWN = ("numpy", "numba", "llvmlite", "scipy", "graphviz", "rich")
 
 
+# What lies on the path of this Python is none of the others' business.
+OUTSIDE = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+
+
 class Row(NamedTuple):
     """What is tested together.
 
@@ -97,7 +101,7 @@ def environment(folder: Path, python: str) -> Path:
 def pip(python: Path, *arguments: str) -> None:
     """Run pip; what it says is shown if it fails."""
     command = [str(python), "-m", "pip", "--disable-pip-version-check", "--no-input", *arguments]
-    done = subprocess.run(command, capture_output=True, text=True)
+    done = subprocess.run(command, capture_output=True, text=True, env=OUTSIDE)
     if done.returncode:
         raise RuntimeError(f"{' '.join(command)}\n{done.stdout[-3000:]}{done.stderr[-3000:]}")
 
@@ -111,9 +115,11 @@ def build(folder: Path) -> None:
         python = environment(Path(place) / "env", sys.executable)
         pip(python, "install", "build", "twine")
         command = [str(python), "-m", "build", "--outdir", str(folder), str(ROOT)]
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, env=OUTSIDE)
         files = [str(only(folder, pattern)) for pattern in ("*.tar.gz", "*.whl")]
-        subprocess.run([str(python), "-m", "twine", "check", "--strict", *files], check=True)
+        subprocess.run(
+            [str(python), "-m", "twine", "check", "--strict", *files], check=True, env=OUTSIDE
+        )
     listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True)
     known = listed.stdout.splitlines()  # none where there is no git
     with tarfile.open(only(folder, "*.tar.gz")) as archive:
@@ -156,15 +162,14 @@ def run(name: str, row: Row, dist: Path) -> bool:
         pip(python, "install", str(only(dist, "*.whl")), *pinned, *TOOLS)
         if row.without:
             pip(python, "uninstall", "-y", *row.without)
-        versions = subprocess.run([str(python), "-c", VERSIONS, *SHOWN], capture_output=True, text=True, check=True)  # fmt: skip
+        versions = subprocess.run([str(python), "-c", VERSIONS, *SHOWN], capture_output=True, text=True, check=True, env=OUTSIDE)  # fmt: skip
         print(f"{name}: {versions.stdout.strip()}", flush=True)
         made = time.monotonic()
         source = unpacked(dist, Path(place) / "source")
         shutil.rmtree(source / "tinygrad_rnn")  # the installed one is tested
         tests = [f"tests/test_{file}.py" for file in row.files]
         options = ["-m", "not full", "-n", "2", "--dist", "loadfile", "--timeout", "600"]
-        env = {**os.environ, "XDG_CACHE_HOME": str(Path(place) / "cache")}
-        env.pop("PYTHONPATH", None)
+        env = {**OUTSIDE, "XDG_CACHE_HOME": str(Path(place) / "cache")}
         done = subprocess.run(
             [str(python), "-m", "pytest", "-p", "no:cacheprovider", *options, *tests], cwd=source, env=env
         )  # fmt: skip
