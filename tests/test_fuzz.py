@@ -111,3 +111,8 @@ def test_kinks_and_jumps_are_no_faults() -> None:
         return tg.abs(x0), tg.floor(x0), tg.relu(x0), tg.where(x0 > 1e-5, x0, 0.0)
 
     assert _program.check(f, inputs) == "equal"
+
+    def stairs(x0):  # type: ignore[no-untyped-def]
+        return tg.floor_divide(3.3, x0)
+
+    assert _program.check(stairs, {"x0": Input(np.array([0.0158111, 0.31, -0.91]))}) == "equal"
