@@ -8,6 +8,10 @@
 #   make mutants     put faults into the derivative rules on purpose: each must make a test fail
 #   make fuzz        run random programs, plain beside compiled, e.g. make fuzz ARGS="functions --count 5000"
 #   make soak        long runs: nothing grows, nothing is lost; 30 minutes, ARGS="--minutes 1 --kills 5" for less
+#   make dist        write the source distribution and the wheel to dist/, and look that no file is missing
+#   make matrix      test the wheel with the lowest and the newest versions of what it needs, each row in an
+#                    environment of its own, e.g. make matrix ARGS="oldest plain"; tests/matrix.py has the rows
+#   make coverage    measure which branches of core/ and ops/ some tests reach; below the floor it fails
 #   make bench       time the package beside the peers that are installed, e.g.
 #                    make bench ARGS="sequences --quick --cells LSTM --threads 1"; ARGS=--help lists the
 #                    options, and .venv/bin/python -m pip install -e ".[bench]" installs the peers
@@ -19,13 +23,18 @@
 
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all lint mutants fuzz soak bench docs clean
+.PHONY: help demo test test-all lint mutants fuzz soak dist matrix coverage bench docs clean
 
 VENV := .venv
+DIST := dist
 BIN := $(VENV)/bin
 STAMPS := $(VENV)/stamps
 WORKERS ?= 2
 PYTEST_OPTIONS := -n $(WORKERS) --dist loadfile --timeout 600
+# The tests that reach core/ and ops/ most; the floors are what was measured, rounded down.
+COVERED := primitives tape tensor numpy_dispatch linalg order elementary arranging assignment contracting making transforms \
+    second_derivatives anomaly guards misuse functional losses scalar_math errors names_of_values activations_and_layers \
+    jit_values training_step_edges drawing_loops steps_at_once
 SUPPORTED := (3, 11) <= sys.version_info[:2] < (3, 14)
 
 # What was installed for another folder (a copied checkout), or for an interpreter that has gone, is not there.
@@ -60,6 +69,18 @@ fuzz: $(STAMPS)/test
 
 soak: $(STAMPS)/test
 	$(BIN)/python -m tests.soak $(ARGS)
+
+dist: $(STAMPS)/folder
+	rm -rf $(DIST)
+	$(BIN)/python -m tests.matrix --build $(DIST)
+
+matrix: $(STAMPS)/folder
+	$(BIN)/python -m tests.matrix $(ARGS)
+
+coverage: $(STAMPS)/test
+	$(BIN)/python -m coverage run -m pytest -m "not full" $(COVERED:%=tests/test_%.py) $(ARGS)
+	$(BIN)/python -m coverage report --include="tinygrad_rnn/core/*" --fail-under=97
+	$(BIN)/python -m coverage report --include="tinygrad_rnn/ops/*" --fail-under=94
 
 bench: $(STAMPS)/base
 	$(BIN)/python -m tests.benchmarks $(ARGS)
@@ -116,5 +137,5 @@ $(STAMPS)/folder:
 	@echo "$(CURDIR)" > $@
 
 clean:
-	rm -rf $(VENV) build dist site *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) .coverage build dist site *.egg-info .pytest_cache .mypy_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 
 import tinygrad_rnn as tg
-from tests.fuzz.functions import EXACT, EXACT_BINARY, compare, everywhere, outcome
+from tests.fuzz._compare import compare, everywhere, outcome
+from tests.fuzz.functions import EXACT, EXACT_BINARY
 from tinygrad_rnn.compiler.layout import base, layout_of
 from tinygrad_rnn.compiler.program import Builder, given
 from tinygrad_rnn.core.primitive import REGISTRY

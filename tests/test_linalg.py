@@ -336,6 +336,8 @@ def test_transforms_in_a_compiled_step(n: int) -> None:
 
 
 def test_a_compiled_step_refuses_what_a_library_computes() -> None:
+    pytest.importorskip("numba")
+
     def step(x: Any, h: Any) -> Any:
         h = L.solve(x + 2 * np.eye(2, dtype=np.float32), h)
         return h, h

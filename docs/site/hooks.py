@@ -43,7 +43,7 @@ NAVIGATION: dict[str, list[str]] = {
     "Errors": ["errors"],
     "Reference": ["reference"],
     "Design": ["design.md", "decisions"],
-    "Project": ["contributing.md", "changelog.md", "license.md"],
+    "Project": ["contributing.md", "releasing.md", "changelog.md", "license.md"],
 }
 LINK = re.compile(r"(?<=\]\()(?![a-z]+:|#)([^)\s#]+)")
 PICTURE = re.compile(r"^!\[[^\]]*\]\(([^)\s]+\.svg)\)$", flags=re.MULTILINE)

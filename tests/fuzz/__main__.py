@@ -15,6 +15,7 @@ from typing import Any
 from tests.fuzz import NAMES
 from tests.fuzz._outcome import outcome
 
+TOTAL = 10_000  # cases, unless a count is given
 SHOWN = 10  # failures that are shown whole
 
 
@@ -61,7 +62,7 @@ def main(arguments: list[str] | None = None) -> int:
         metavar="NAME",
         help=f"of {', '.join(NAMES)}; all if none is named",
     )
-    parser.add_argument("--count", type=int, default=100, help="how many cases of each (100)")
+    parser.add_argument("--count", type=int, help=f"how many cases of each ({TOTAL:,} in all)")
     parser.add_argument("--seed", type=int, default=0, help="the first seed (0)")
     parser.add_argument(
         "--compiled",
@@ -70,8 +71,10 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("--jobs", type=int, default=2, help="processes (2)")
     options: Any = parser.parse_args(arguments)
-    seeds = range(options.seed, options.seed + options.count)
-    failed = [run(name, seeds, options.compiled, options.jobs) for name in options.names or NAMES]
+    names = options.names or NAMES
+    count = TOTAL // len(names) if options.count is None else options.count
+    seeds = range(options.seed, options.seed + count)
+    failed = [run(name, seeds, options.compiled, options.jobs) for name in names]
     return 1 if any(failed) else 0
 
 

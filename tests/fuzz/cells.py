@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import linecache
+import re
 import warnings
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -22,6 +23,9 @@ from tests.interpreted import interpreting
 from tinygrad_rnn.compiler import CompileError
 from tinygrad_rnn.core.errors import TinygradError
 from tinygrad_rnn.core.tree import flatten
+
+from ._program import Input, Program, offer
+from ._shrink import smallest
 
 INTEGERS = ("int64", "int64", "int64", "int32", "int16", "int8", "uint8", "uint32")
 SMOOTH = (
@@ -81,6 +85,9 @@ def spike(x: Any) -> Any:
 @spike.vjp
 def _(g: Any, out: Any, x: Any) -> Any:
     return g / (1 + abs(x)) ** 2
+
+
+offer(__name__, swish=swish, spike=spike, bent=bent)
 
 
 class Value(NamedTuple):
@@ -781,7 +788,8 @@ class Case:
                     and v.dtype != dtype
                     else f"s{k}"
                 )
-        outputs = []
+        outputs: list[str] = []
+        self.results, self.new = outputs, new
         for _ in range(self.pick([1, 1, 1, 2, 3])):
             r = self.rng.random()
             v = self.pick(self.values[-5:]) if r < 0.7 else self.pick(self.values)
@@ -831,6 +839,33 @@ class Case:
         self.second = self.chance(0.12) and not self.edges
         if self.chance(0.1):
             self.given["checkpoint"] = self.pick([1, 2, True])
+
+    def program(self) -> Program:
+        """The same as data, but for how outputs and states are nested."""
+        names = {"x": "x0", **{n: f"c{n[1:]}" for n in self.held}}
+        pattern = re.compile(rf"\b({'|'.join(names)})\b")
+
+        def renamed(text: str) -> str:
+            return pattern.sub(lambda found: names[found[1]], text)
+
+        inputs = {f"x{k}": Input(x, g) for k, (x, g) in enumerate(zip(self.xs, self.gradients, strict=True))}  # fmt: skip
+        inputs |= {f"s{k}": Input(s, self.learnt, "state") for k, s in enumerate(self.start)}
+        for name, held in self.held.items():
+            array = held.numpy() if isinstance(held, tg.Tensor) else held
+            inputs[names[name]] = Input(array, getattr(held, "requires_grad", False), "outside")
+        lines = [(text.partition(" = ")[0], renamed(text)) for text in self.lines[self.head : -1]]
+        states = {}
+        for k, text in enumerate(self.new):  # which may be an expression
+            states[f"s{k}"] = f"v{1000 + k}"
+            lines.append((f"v{1000 + k}", f"v{1000 + k} = {renamed(text)}"))
+        results = tuple(
+            dict.fromkeys(renamed(name) for name in self.results if name in self.named())
+        )
+        return Program(inputs, tuple(lines), results, states, self.given, home=__name__)
+
+    def named(self) -> set[str]:
+        """The names of all values; an output may be an expression."""
+        return {v.name for v in self.values}
 
     # --- running --------------------------------------------------------------------------------------------------------------
 
@@ -934,13 +969,25 @@ NAMED: dict[int, Any] = {1: _One, 2: _Two, 3: _Three, 4: _Four}
 
 
 def case(seed: int, *, compiled: bool) -> str:
-    """Run one random cell plain and compiled.
+    """One random cell; where it can, a failure shows a smaller one that fails."""
+    one = Case(seed, 6 if compiled else 10)
+    try:
+        return beside(one, compiled)
+    except AssertionError as error:
+        smaller = smallest(one.program(), compiled)
+        if smaller is None:
+            raise
+        raise AssertionError(f"{error}\n\nMade smaller:\n\n{smaller}") from error
+
+
+def beside(one: Case, compiled: bool) -> str:
+    """Run a cell plain and compiled.
 
     Parameters
     ----------
-    seed : int
+    one : Case
     compiled : bool
-        By numba; otherwise generated code is run as Python.
+        By LLVM; otherwise generated code is run as Python.
 
     Returns
     -------
@@ -952,7 +999,6 @@ def case(seed: int, *, compiled: bool) -> str:
     AssertionError
         If numbers differ, or another error came; its text has the cell and its inputs.
     """
-    one = Case(seed, 6 if compiled else 10)
     with np.errstate(all="ignore"), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
@@ -975,7 +1021,7 @@ def case(seed: int, *, compiled: bool) -> str:
                 )
                 assert refused and "\n" not in str(error), f"{type(error).__name__}: {error}\n{one}"
                 if plain is None:
-                    REFUSALS[str(error)[:100]] = seed
+                    REFUSALS[str(error)[:100]] = one.seed
                 return "refused"
             assert plain is None, (
                 f"the plain cell raises {plain!r}, the compiled one does not\n{one}"

@@ -14,21 +14,18 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Callable, Iterator
+import re
+from collections.abc import Callable
 from typing import Any
-from unittest import mock
 
 import numpy as np
 
 import tinygrad_rnn as tg
-from tests.interpreted import interpreting
-from tinygrad_rnn.compiler import fusion, host, nest, program
-from tinygrad_rnn.core.tree import leaves
-from tinygrad_rnn.kernels import runtime
-from tinygrad_rnn.loops import lift
 
-# the latter of NumPy, for integers that it does not take
-REFUSED = (tg.TinygradError, ValueError, OverflowError)
+from ._compare import REFUSED, compare, everywhere, outcome
+from ._program import Input, Program, helpers, offer
+from ._shrink import smallest
+
 LARGEST = 72  # elements of a value
 SPECIAL = (
     0.0,
@@ -104,6 +101,7 @@ class Written:
 
     def __init__(self, seed: int) -> None:
         self.rng = rng = np.random.default_rng([seed, 1])
+        self.limited = seed % 3 == 0
         self.special = rng.random() < 0.25
         self.whole = rng.random() < 0.15  # mostly integers and booleans
         self.dtype = np.float32 if rng.random() < 0.5 else np.float64
@@ -222,16 +220,7 @@ class Written:
 
     def closed_over(self, dtype: Any, number: int = 0) -> dict[str, Any]:
         """The names that the text uses besides its inputs."""
-        scope = {
-            "tg": tg,
-            "np": np,
-            "F": dtype,
-            "swish": swish,
-            "pair": pair,
-            "doubled": doubled,
-            "inner": inner,
-            "idx": np.array([2, 0, 1, 1]),
-        }
+        scope = {"tg": tg, "np": np, "F": dtype, **helpers(__name__)}
         for name, make in self.outside.items():
             scope[name] = make(dtype, number)
         if "c1" in scope and scope["c1"].dtype.kind == "f":
@@ -609,6 +598,7 @@ class Written:
             names[-1],
             *(names[int(k)] for k in rng.integers(len(names), size=int(rng.integers(0, 4)))),
         ]
+        self.results = tuple(dict.fromkeys(results))
         text = ", ".join(results)
         shape = int(rng.integers(8))
         text = {
@@ -618,6 +608,15 @@ class Written:
         }.get(shape, f"{text}" if len(results) == 1 else f"({text})")
         body = "\n".join(f"    {one}" for whole in self.lines for one in whole.split("\n"))
         self.text = f"def f({', '.join(self.inputs)}):\n{body}\n    return {text}\n"
+
+    def program(self) -> Program:
+        """The same as data, but for how arrays lie in memory and how results are nested."""
+        scope = self.closed_over(self.dtype)
+        inputs = {n: Input(make(self.dtype, 0).numpy(), self.grad[n]) for n, make in self.inputs.items()}  # fmt: skip
+        inputs |= {n: Input(scope[n].numpy(), self.grad[n], "outside") for n in self.outside}
+        lines = [re.sub(r"\bF\b", f"np.{self.dtype.__name__}", text) for text in self.lines]
+        named = tuple((f"v{k}", text) for k, text in enumerate(lines))
+        return Program(inputs, named, self.results, limited=self.limited, home=__name__)
 
     def function(self, scope: dict[str, Any]) -> Callable[..., Any]:
         """The program as a function whose globals are `scope`."""
@@ -654,6 +653,10 @@ def inner(x: Any) -> Any:
     return tg.grad(lambda v: (v * v * tg.tanh(v)).sum())(x)
 
 
+idx = np.array([2, 0, 1, 1])
+offer(__name__, swish=swish, pair=pair, doubled=doubled, inner=inner, idx=idx)
+
+
 def _fits(a: tuple[int, ...], b: tuple[int, ...]) -> bool:
     try:
         return math.prod(np.broadcast_shapes(a, b)) <= LARGEST
@@ -669,129 +672,24 @@ def _wild(t: tg.Tensor) -> bool:
 # --- runs -----------------------------------------------------------------------------------------------------------------------------
 
 
-def outcome(
-    f: Callable[..., Any], given: list[Any], outside: list[Any], seed: int, order: int
-) -> tuple[Any, list[tuple[str, Any]]]:
-    """The result without its tensors, and named arrays.
-
-    Tensors of the result, gradients of a random sum, for order 2 of those.
-    """
-    wrt = [t for t in [*given, *outside] if t.requires_grad and t.is_leaf]
-    for t in wrt:
-        t.grad = None
-    result = f(*given)
-    rng = np.random.default_rng([seed, 3])
-    found: list[tuple[str, Any]] = []
-    total: Any = None
-    for k, y in enumerate(leaves(result)):
-        if isinstance(y, tg.Tensor):
-            found.append((f"result {k}", y.numpy()))
-            weights = rng.normal(size=y.shape)
-            if y.requires_grad:
-                part = (y * weights.astype(y.dtype)).sum().astype(np.float64)
-                total = part if total is None else total + part
-    rest = [
-        y if not isinstance(y, tg.Tensor) else (y.requires_grad, str(y.dtype))
-        for y in leaves(result)
-    ]
-    if total is not None:
-        # what it closes over has a history that is walked again
-        total.backward(retain_graph=True, create_graph=order > 1)
-        first = [t.grad for t in wrt]
-        found += [(f"gradient {k}", None if g is None else g.numpy()) for k, g in enumerate(first)]
-        if order > 1:
-            again: Any = None
-            for g in first:
-                weights = rng.normal(size=() if g is None else g.shape)
-                if g is not None and g.requires_grad:
-                    part = (g * weights.astype(g.dtype)).sum().astype(np.float64)
-                    again = part if again is None else again + part
-            for t in wrt:
-                t.grad = None
-            if again is not None:
-                again.backward(retain_graph=True)
-            found += [
-                (f"second gradient {k}", None if t.grad is None else t.grad.numpy())
-                for k, t in enumerate(wrt)
-            ]
-    return (tg.Tensor if isinstance(result, tg.Tensor) else type(result), rest), found
-
-
-def different(name: str, found: Any, expected: Any, near: list[Any], special: bool) -> str | None:
-    """What is different, or None.
-
-    `near` are the arrays for inputs that differ in their last digit.
-    """
-    if expected is None or found is None:  # no gradient is the same as one of zeros
-        one = found if expected is None else expected
-        return None if one is None or not np.any(one) else f"{name}: {found} in place of {expected}"
-    if (found.dtype, found.shape) != (expected.dtype, expected.shape):
-        return f"{name}: {found.dtype}{found.shape} in place of {expected.dtype}{expected.shape}"
-    if found.dtype.kind != "f":
-        doubtful = np.zeros(found.shape, bool)
-        for other in near:
-            doubtful |= other != expected
-        wrong = (found != expected) & ~doubtful
-    else:
-        eps = float(np.finfo(expected.dtype).eps)
-        a, b = found.astype(np.float64), expected.astype(np.float64)
-        finite = np.isfinite(a) & np.isfinite(b)
-        scale = np.max(np.abs(b), where=np.isfinite(b), initial=0.0)
-        spread = max(
-            [
-                float(np.max(np.abs(b - other), where=finite & np.isfinite(other), initial=0.0))
-                for other in near
-            ],
-            default=0.0,
-        )
-        allowed = 40 * spread + 300 * eps * (scale + 0.1)
-        same = np.where(finite, np.abs(a - b) <= allowed, (a == b) | (np.isnan(a) & np.isnan(b)))
-        if special and name.startswith("result"):
-            same &= (a != 0) | (b != 0) | (np.signbit(a) == np.signbit(b))
-        wrong = ~same
-    if not wrong.any():
-        return None
-    at = tuple(int(k) for k in np.argwhere(wrong)[0])
-    return f"{name}{found.shape}: at {at} {found[at]!r} in place of {expected[at]!r}; {int(wrong.sum())} of {wrong.size} differ\nfound {found}\nexpected {expected}"
-
-
-LIMITS = (
-    (nest, "BLOCK", 5),
-    (nest, "LONG", 6),
-    (lift, "SHORT", 3),
-    (fusion, "LIMIT", 5),
-    (host, "SHARED", 8),
-)
-
-
-@contextlib.contextmanager
-def everywhere(compiled: bool, limited: bool = False) -> Iterator[None]:
-    """Loops are generated for arrays of any size, and for single operations; `limited`.
-
-    As they are for large ones, in blocks and shared by threads.
-    """
-    changes: list[Any] = [
-        (program, "SMALL", 1),
-        (host, "SMALL", 1),
-        (host, "_pays", lambda group: True),
-        *(LIMITS if limited else ()),
-    ]
-    with contextlib.ExitStack() as stack, np.errstate(all="ignore"):
-        for module, name, value in changes:
-            stack.enter_context(mock.patch.object(module, name, value))
-        stack.enter_context(contextlib.nullcontext() if compiled else interpreting())
-        if limited:
-            stack.enter_context(mock.patch.object(runtime, "threads", lambda: 2))
-        yield
-
-
 def case(seed: int, *, compiled: bool) -> str:
-    """One random program: values and gradients of `tg.jit` and of the plain function.
+    """One random program; where it can, a failure shows a smaller one that fails."""
+    program = Written(seed)
+    try:
+        return beside(program, seed, compiled)
+    except AssertionError as error:
+        smaller = smallest(program.program(), compiled)
+        if smaller is None:
+            raise
+        raise AssertionError(f"{error}\n\nMade smaller:\n\n{smaller}") from error
+
+
+def beside(program: Written, seed: int, compiled: bool) -> str:
+    """Values and gradients of `tg.jit` beside those of the plain function.
 
     The compiled one runs twice, with other values: what was recorded at the first call may not
     stand in the result of the second.
     """
-    program = Written(seed)
     order = 2 if np.random.default_rng([seed, 4]).random() < 0.25 else 1
 
     def run(
@@ -808,7 +706,7 @@ def case(seed: int, *, compiled: bool) -> str:
         scope = program.closed_over(dtype, number // 10 * 10)
         return run(number, program.function(scope), scope, dtype, order)
 
-    with everywhere(compiled, limited=seed % 3 == 0):
+    with everywhere(compiled, limited=program.limited):
         scope = program.closed_over(program.dtype)
         fast = tg.jit(program.function(scope))
         for number in (0, 1):
@@ -854,23 +752,3 @@ def narrowed(found: list[tuple[str, Any]], like: list[tuple[str, Any]]) -> list[
         for (name, a), (_, b) in zip(found, like, strict=False)
         if not name.startswith("second")
     ]
-
-
-def compare(
-    found: tuple[Any, Any], expected: tuple[Any, Any], near: list[Any], special: bool
-) -> list[str]:
-    """The differences between two outcomes."""
-    problems = (
-        [] if found[0] == expected[0] else [f"structure {found[0]} in place of {expected[0]}"]
-    )
-    if len(found[1]) != len(expected[1]):
-        problems.append(f"{[n for n, _ in found[1]]} in place of {[n for n, _ in expected[1]]}")
-    for k, ((name, a), (_, b)) in enumerate(zip(found[1], expected[1], strict=False)):
-        others = [
-            o[k][1]
-            for o in near
-            if k < len(o) and o[k][1] is not None and np.shape(o[k][1]) == np.shape(b)
-        ]
-        problem = different(name, a, b, others, special)
-        problems += [] if problem is None else [problem]
-    return problems

@@ -14,6 +14,7 @@ from tests.cell_checks import BATCH, CASES, Case, T
 from tests.fuzz import cells as fuzz_cells
 from tests.fuzz import functions as fuzz_functions
 from tests.fuzz import products as fuzz_products
+from tests.fuzz._compare import everywhere
 from tests.test_primitives import NAMES, parameter_sets, takes_floats
 from tinygrad_rnn.core.primitive import REGISTRY, Primitive
 from tinygrad_rnn.core.tree import leaves, unflatten
@@ -201,7 +202,7 @@ def of_random_function(seed: int) -> Texts:
     program = fuzz_functions.Written(seed)
     scope = program.closed_over(program.dtype)
     given = [make(program.dtype, 0) for make in program.inputs.values()]
-    with fuzz_functions.everywhere(compiled=False, limited=seed % 3 == 0):
+    with everywhere(compiled=False, limited=seed % 3 == 0):
         return of_function(program.function(scope), lambda fast: fast(*given))
 
 

@@ -12,6 +12,7 @@ from ..core.errors import TinygradError
 from ..core.primitive import Array
 from ..module import Parameter
 from ..ops.elementwise import cos, exp, expm1, log_sigmoid, maximum, sigmoid, sin, sqrt, tanh
+from ..ops.linalg import expm
 from ..ops.shaping import split
 from .base import PublishedCell
 
@@ -39,8 +40,6 @@ def legendre_memory(size: int, theta: float) -> tuple[Array, Array]:
     = (2 i + 1) * (-1) ** i. The equation theta dm/dt = A m + B u, with u constant for a time of 1,
     gives m' = A_bar m + B_bar u: A_bar = expm(A / theta), B_bar = A^-1 (A_bar - I) B.
     """
-    from scipy.linalg import expm  # here, because it takes long to import
-
     i, j = np.indices((size, size))
     # [[A, B], [0, 0]]: its exponential is [[A_bar, B_bar], [0, 1]]
     whole = np.zeros((size + 1, size + 1))

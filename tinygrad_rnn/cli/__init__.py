@@ -58,6 +58,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except RecursionError as error:
         return fail(f"{error}: something is nested too deeply")
     except Exception as error:
+        if isinstance(error, ModuleNotFoundError) and error.name:
+            needed = error.name.partition(".")[0]
+            if needed != __name__.partition(".")[0]:
+                return fail(f"this needs {needed}, which is not installed: pip install {needed}")
         frame = traceback.extract_tb(error.__traceback__)[-1]
         return fail(
             f"a fault of this program, {type(error).__name__}: {error} (line {frame.lineno} of {frame.filename}); please report it with "

@@ -15,7 +15,7 @@ from ..core.record import describe
 from ..core.tape import at_step, context, no_grad, setting
 from ..core.tensor import Tensor
 from ..core.tree import leaves, unflatten
-from ..kernels.runtime import available, raising
+from ..kernels.runtime import available, raising, refusal
 from ..module import Module as Layer
 from ..ops.guards import Guard
 from ..recurrent.cell import Cell, CompiledCell, name_of
@@ -187,6 +187,7 @@ class Jitted(CompiledCell):
 
     def _recording(self, xs: Any, state: Any) -> Runner:
         """Return the compiled code for a sequence, or the latest."""
+        self._needs_a_compiler()
         if xs is not None:
             given = Unrolling(self, xs, state, None, None)
             return self._code.find(piece_of(self.plain, given.span(False, False)))[0]
@@ -197,6 +198,13 @@ class Jitted(CompiledCell):
                 "example: fast.source(xs)"
             )
         return list(runners.values())[-1]
+
+    def _needs_a_compiler(self) -> None:
+        """Raise a CompileError where nothing can be compiled."""
+        if not available():
+            raise CompileError(
+                f"tg.jit: there is no code of '{name_of(self)}', which runs through NumPy: {refusal()}"
+            )
 
     # --- compiled ---------------------------------------------------------------------------------
 

@@ -211,4 +211,5 @@ class JittedFunction(Jitted):
             return [r for k, r in self._programs.items() if k != "full"][-1].source()
         if self._code.runners or xs is not None:
             return super().source(xs, state)
+        self._needs_a_compiler()
         raise CompileError(f"tg.jit: '{name_of(self)}' was not called yet, so nothing is compiled")

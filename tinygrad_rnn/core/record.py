@@ -213,5 +213,5 @@ def _explain(
     if isinstance(reason, TypeError) and any(getattr(a, "dtype", None) == np.bool_ for a in arrays):
         return DtypeError(f"{shown}: {reason}{place}")
     if isinstance(reason, ImportError):
-        place = f". Install what is missing, or use another operation{place}"
+        place = f". Install what is missing: pip install {reason.name}{place}"
     return restated(reason, f"{shown}: {reason}{place}")

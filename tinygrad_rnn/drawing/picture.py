@@ -100,9 +100,10 @@ class Drawing:
 
         Its methods ``render`` and ``pipe`` run the `dot` program.
         """
+        source = self.dot  # which says what is missing
         import graphviz
 
-        return graphviz.Source(self.dot)
+        return graphviz.Source(source)
 
     def svg(self) -> str:
         """Return the picture as SVG text.

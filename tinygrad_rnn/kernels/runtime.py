@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 MOST_THREADS = 1024
 _available: bool | None = None
+_reason = ""  # why kernels cannot be compiled here
 _complained = False
 _pool: SimpleQueue[Any] | None = None
 _pool_lock = threading.Lock()
@@ -37,7 +38,7 @@ def available() -> bool:
 
     If they cannot, one warning says why, and NumPy does the work.
     """
-    global _available
+    global _available, _reason
     if _available is None:
         reason = ""
         if os.environ.get("NUMBA_DISABLE_JIT", "0") not in ("", "0"):
@@ -47,7 +48,7 @@ def available() -> bool:
                 from . import scalar  # noqa: F401  (imports numba and the scalar functions)
             except Exception as error:
                 reason = f"numba cannot be used here ({type(error).__name__}: {error})"
-        _available = not reason
+        _available, _reason = not reason, reason
         if reason:
             warnings.warn(
                 f"tinygrad_rnn: {reason}; elementwise kernels run through NumPy.",
@@ -55,6 +56,11 @@ def available() -> bool:
                 stacklevel=2,
             )
     return _available
+
+
+def refusal() -> str:
+    """Return why kernels cannot be compiled here, for a message that says it after a colon."""
+    return _reason or "compiling is switched off"
 
 
 def is_in_use() -> bool:
