@@ -67,6 +67,7 @@ SPECIAL: dict[str, dict[str, Any]] = {  # where the name alone does not say it
     "tg.transpose": {"axes": lambda: (1, 0)}, "tg.squeeze": {"x": lambda: tensor(1, 3)}, "tg.take_along_axis": {"indices": lambda: np.array([[0], [1]])},
     "tg.put_along_axis": {"indices": lambda: np.array([[0], [1]]), "values": lambda: tensor(2, 1), "axis": lambda: 1}, "tg.quantile": {"q": lambda: 0.5}, "tg.topk": {"k": lambda: 2},
     "tg.pad_sequences": {"sequences": lambda: [[1.0, 2.0], [3.0]]},
+    "tg.bincount": {"x": lambda: np.array([0, 2])}, "tg.searchsorted": {"a": lambda: np.array([0.0, 1.0]), "v": lambda: tensor(3)},
     "tg.scatter_reduce": {"indices": lambda: np.array([[0], [1]]), "values": lambda: tensor(2, 1)},
     "tg.index_add": {"value": lambda: tensor(2, 3)}, "tg.scatter": {"x": lambda: tensor(3), "shape": lambda: (2, 3)}, "tg.one_hot": {},
     "tg.einsum": {"subscripts": lambda: "ij->i", "operands": lambda: (tensor(2, 3),)}, "tg.conv1d": {"x": lambda: tensor(1, 2, 5), "bias": lambda: tensor(3)},

@@ -184,6 +184,12 @@ EQUIVALENT: dict[tuple[str, str], str] = {
     ("_svd_rule", "n -> m"): FEW,
     ("_svd_tangent", "m -> n"): FEW,
     ("_svd_tangent", "n -> m"): FEW,
+    ("_shares_of_equal", "x -> values"): LIKE,
+    **{
+        ("_shares_of_equal", f"x -> {other}"): "its shape is the same, and True counts as 1.0"
+        for other in ("mine", "theirs")
+    },
+    **{("_meeting_tangent", f"mine -> {other}"): "zeros are made of it" for other in ("out", "x")},
     ("_neighbours", "0 -> 1"): "what is put behind the last one is cut off",
     ("_step_back", "0 -> 1"): "a fourth neighbour is not read",
     **{

@@ -46,7 +46,7 @@ CONVENTIONS: list[Row] = [
     ("extreme_along_axis", "ties", lambda x, v: tg.scatter_reduce(x, np.array([0, 0, 1, 2, 2, 2]), v, 0, "max"), [[5.0, 2.0, 1.0, -1.0], [5.0, 5.0, 2.0, 3.0, 3.0, 0.0]],
      [5.0, 2.0, 3.0, -1.0], [[1 / 3, 0.5, 0.0, 1.0], [1 / 3, 1 / 3, 0.5, 0.5, 0.5, 0.0]]),
     ("extreme_along_axis", "ties, of the values alone", lambda x, v: tg.scatter_reduce(x, np.array([0, 0, 1]), v, 0, "min", False) * np.array([1.0, 2.0, 3.0]),
-     [[5.0, 2.0, 1.0], [5.0, 5.0, inf]], [5.0, inf, 3.0], [[0.0, 0.0, 3.0], [0.5, 0.5, 2.0]]),
+     [[5.0, 2.0, 0.0], [5.0, 5.0, inf]], [5.0, inf, 0.0], [[0.0, 0.0, 3.0], [0.5, 0.5, 2.0]]),
     ("sort", "ties", lambda x: tg.sort(x) * np.array([1.0, 2.0, 3.0, 4.0]), [[2.0, 1.0, 2.0, 1.0]], [1.0, 2.0, 6.0, 8.0], [[3.0, 1.0, 4.0, 2.0]]),
     ("nansum", "nan", lambda x: tg.nansum(x), [[nan, 1.0, 2.0]], 3.0, [[0.0, 1.0, 1.0]]),
     ("max", "inf", lambda x: tg.max(x), [[inf, 1.0, inf]], inf, [[0.5, 0.0, 0.5]]),

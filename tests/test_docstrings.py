@@ -53,6 +53,8 @@ def documented() -> Iterator[tuple[str, list[str], str | None]]:
         thing = getattr(importlib.import_module(module), name)
         if isinstance(thing, type) and issubclass(thing, Exception | tuple):
             continue  # a named tuple has fields, which its text describes
+        if not callable(thing):
+            continue  # it is written with brackets, which have no parameters
         yield shown, parameters(thing), thing.__doc__
         for method, made in vars(thing).items() if isinstance(thing, type) else ():
             function = getattr(made, "__func__", made)

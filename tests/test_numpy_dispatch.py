@@ -462,7 +462,8 @@ MASK = A > 0
 SQUARE = A.T @ A + np.eye(3)
 CALLS: dict[str, list[tuple[Any, ...]]] = {
     "sort": [(A,), (A, 0), (A, None)], "argsort": [(A,), (A, 0)], "median": [(A,), (A, 1)], "quantile": [(A, 0.3), (A, [0.2, 0.9], 0)], "percentile": [(A, 30, 1), (A, [10, 90])],
-    "nansum": [(A, 1)], "nanmean": [(A,)], "unique": [(A,)],
+    "searchsorted": [(np.array([-0.5, 0.1, 0.7]), A), (np.array([-0.5, 0.1, 0.7]), A, "right")], "bincount": [(np.array([0, 2, 2]),), (np.array([0, 2, 2]), A[0], 5)],
+    "histogram": [(A,), (A, 4, (-1.0, 1.0)), (A, [-1.0, 0.0, 2.0])], "nansum": [(A, 1)], "nanmean": [(A,)], "unique": [(A,)],
     "tensordot": [(A, A), (A, A, 0), (A, A, ([1], [1]))], "inner": [(A, A)], "vdot": [(A, A)], "kron": [(A, A[0])], "cross": [(A, A[::-1] + 1)], "diagonal": [(A,), (A, 1, 1, 0)],
     "diag": [(A,), (A[0], 1)], "trace": [(A,), (A, 1, 1, 0)],
     "round": [(A,)], "sinc": [(A,)], "ravel": [(A,)], "moveaxis": [(A, 0, 1)], "repeat": [(A, 2), (A, 2, 1)], "tile": [(A, 2)], "vstack": [((A, A),)], "hstack": [((A, A),)],

@@ -73,6 +73,8 @@ TAKEN: dict[str, set[str]] = {
     **each(["tg.fit: epochs", "tg.fit: steps", "tg.fit: seconds"], {"None", "0", "1.5"}), "tg.fit: save_every": {"0", "1.5"}, "tg.fit: progress": {"True"}, "tg.fit: parallel": {"None"}, "tg.fit: compiled": {"None", "True"},
     **each(["tg.fft.rfft: n", "tg.fft.irfft: n", "tg.fft.rfft: norm", "tg.fft.irfft: norm"], {"None"}), "tg.linalg.norm: ord": {"None", "-1"},
     **each(["upper", "lower", "full_matrices", "compute_uv"], {"True"}), "tg.linalg.matrix_power: n": {"0", "-1"},
+    "tg.bincount: weights": {"None"}, "tg.bincount: minlength": {"0"}, "tg.searchsorted: v": NUMBERS, "tg.searchsorted: sorter": {"None", "[]", "0", "-1"}, "tg.searchsorted: a": {"[]"},
+    "tg.bincount: x": {"[]"}, **each(["tg.histogram: range", "tg.histogram: weights"], {"None"}), "tg.histogram: density": {"True"},
     "tg.grad: argnums": {"-1", "0", "[]"}, "tg.value_and_grad: argnums": {"-1", "0", "[]"}, "tg.hvp: args": ANYTHING,
     "tg.gradient_flow: cell": {"None"}, "tg.diagnose: cell": {"None"}, "tg.diagnose: optimizer": {"None"}, "tg.diagnose: lr": {"None", "0", "1.5"},
 }  # fmt: skip

@@ -162,7 +162,7 @@ if TYPE_CHECKING:
         vstack,
     )
     from .ops.contracting import cross, dot, inner, kron, matvec, tensordot, vdot, vecmat
-    from .ops.counting import nanmean, nansum, unique
+    from .ops.counting import bincount, histogram, nanmean, nansum, searchsorted, unique
     from .ops.diagonals import diag, diagonal
     from .ops.elementary import (
         arccos,
@@ -197,6 +197,7 @@ if TYPE_CHECKING:
     )
     from .ops.making import (
         arange,
+        diag_indices,
         empty,
         empty_like,
         eye,
@@ -205,6 +206,8 @@ if TYPE_CHECKING:
         linspace,
         ones,
         ones_like,
+        tril_indices,
+        triu_indices,
         zeros,
     )
     from .ops.order import argsort, median, quantile, sort, topk
@@ -219,6 +222,7 @@ if TYPE_CHECKING:
         max_pool1d,
         max_pool2d,
     )
+    from .ops.rows_and_columns import c_, r_
     from .ops.scattering import scatter_reduce
     from .ops.special import digamma, erfc, erfinv, lgamma, polygamma, sinc
     from .ops.transposed import conv_transpose1d, conv_transpose2d
@@ -277,11 +281,13 @@ __all__ = [
     "atleast_3d",
     "avg_pool1d",
     "avg_pool2d",
+    "bincount",
     "bitwise_and",
     "bitwise_not",
     "bitwise_or",
     "bitwise_xor",
     "broadcast_to",
+    "c_",
     "ceil",
     "cells",
     "checkpoint",
@@ -307,6 +313,7 @@ __all__ = [
     "detach",
     "detect_anomaly",
     "diag",
+    "diag_indices",
     "diagnose",
     "diagonal",
     "diff",
@@ -354,6 +361,7 @@ __all__ = [
     "hard_sigmoid",
     "hardswish",
     "hessian",
+    "histogram",
     "hstack",
     "hvp",
     "hypot",
@@ -425,6 +433,7 @@ __all__ = [
     "prod",
     "put_along_axis",
     "quantile",
+    "r_",
     "random",
     "ravel",
     "reciprocal",
@@ -439,6 +448,7 @@ __all__ = [
     "save",
     "scatter",
     "scatter_reduce",
+    "searchsorted",
     "selu",
     "set_num_threads",
     "sigmoid",
@@ -474,7 +484,9 @@ __all__ = [
     "trace",
     "transpose",
     "tril",
+    "tril_indices",
     "triu",
+    "triu_indices",
     "trunc",
     "unique",
     "unroll",

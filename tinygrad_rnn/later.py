@@ -16,14 +16,18 @@ LATER = {
         "hstack meshgrid moveaxis ravel repeat rot90 tile unstack vstack"
     ),
     "ops.contracting": "cross dot inner kron matvec tensordot vdot vecmat",
-    "ops.counting": "nanmean nansum unique",
+    "ops.counting": "bincount histogram nanmean nansum searchsorted unique",
     "ops.diagonals": "diag diagonal",
     "ops.elementary": (
         "arccos arccosh arcsin arcsinh arctan arctan2 arctanh bitwise_and bitwise_not "
         "bitwise_or bitwise_xor ceil copysign cosh exp2 floor_divide fmax fmin hypot isinf "
         "left_shift log10 log2 right_shift round sinh tan trunc xlogy"
     ),
-    "ops.making": ("arange empty empty_like eye full full_like linspace ones ones_like zeros"),
+    "ops.making": (
+        "arange diag_indices empty empty_like eye full full_like linspace ones ones_like "
+        "tril_indices triu_indices zeros"
+    ),
+    "ops.rows_and_columns": "c_ r_",
     "ops.order": "argsort median quantile sort topk",
     "ops.scattering": "scatter_reduce",
     "ops.special": "digamma erfc erfinv lgamma polygamma sinc",

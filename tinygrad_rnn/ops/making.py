@@ -254,3 +254,56 @@ def eye(
     columns = rows if m is None else size(m, "eye: m", 0)
     of_kind(k, ["int"], "eye: k")
     return _made(np.eye(rows, columns, k, _dtype_of(dtype)), requires_grad, "eye")
+
+
+def _pair(found: tuple[Array, ...]) -> tuple[Tensor, ...]:
+    return tuple([tensor(places, np.int64) for places in found])
+
+
+def tril_indices(n: int, k: int = 0, m: int | None = None) -> tuple[Tensor, ...]:
+    """Return the rows and the columns of the elements on a diagonal and below it, to index with.
+
+    Parameters
+    ----------
+    n : int
+        The number of rows.
+    k : int
+        Which diagonal, as in `eye`.
+    m : int, optional
+        The number of columns; by default that of the rows.
+    """
+    return _pair(np.tril_indices(*_of_triangle("tril_indices", n, k, m)))
+
+
+def triu_indices(n: int, k: int = 0, m: int | None = None) -> tuple[Tensor, ...]:
+    """Return the rows and the columns of the elements on a diagonal and above it, to index with.
+
+    Parameters
+    ----------
+    n : int
+        The number of rows.
+    k : int
+        Which diagonal, as in `eye`.
+    m : int, optional
+        The number of columns; by default that of the rows.
+    """
+    return _pair(np.triu_indices(*_of_triangle("triu_indices", n, k, m)))
+
+
+def _of_triangle(name: str, n: Any, k: Any, m: Any) -> tuple[int, int, int]:
+    rows = size(n, f"{name}: n", 0)
+    of_kind(k, ["int"], f"{name}: k")
+    return rows, int(k), rows if m is None else size(m, f"{name}: m", 0)
+
+
+def diag_indices(n: int, ndim: int = 2) -> tuple[Tensor, ...]:
+    """Return the places of the main diagonal along each axis, to index with.
+
+    Parameters
+    ----------
+    n : int
+        The size of each axis.
+    ndim : int
+        How many axes there are.
+    """
+    return _pair(np.diag_indices(size(n, "diag_indices: n", 0), size(ndim, "diag_indices: ndim")))

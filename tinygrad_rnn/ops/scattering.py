@@ -123,7 +123,9 @@ def _extreme_of_pairs(
     return (largest_of if largest else smallest_of)(pairs, a)
 
 
-def _ties(out: Any, x: Any, indices: Any, values: Any, axis: int, own: bool) -> tuple[Any, Any]:
+def _shares_of_equal(
+    out: Any, x: Any, indices: Any, values: Any, axis: int, own: bool
+) -> tuple[Any, Any]:
     """Return the share of each element and of each value in what it is equal to."""
     mine, theirs = x == out, values == take_along_axis(out, indices, axis)
     if not own:
@@ -133,15 +135,15 @@ def _ties(out: Any, x: Any, indices: Any, values: Any, axis: int, own: bool) -> 
     return mine / count, theirs / take_along_axis(count, indices, axis)
 
 
-def _extreme_rule(g: Any, out: Any, x: Any, indices: Any, values: Any, axis: int, own: bool) -> Any:
-    mine, theirs = _ties(out, x, indices, values, axis, own)
+def _meeting_rule(g: Any, out: Any, x: Any, indices: Any, values: Any, axis: int, own: bool) -> Any:
+    mine, theirs = _shares_of_equal(out, x, indices, values, axis, own)
     return g * mine, None, take_along_axis(g, indices, axis) * theirs
 
 
-def _extreme_tangent(
+def _meeting_tangent(
     t: Any, out: Any, x: Any, indices: Any, values: Any, axis: int, largest: bool, own: bool
 ) -> Any:
-    mine, theirs = _ties(out, x, indices, values, axis, own)
+    mine, theirs = _shares_of_equal(out, x, indices, values, axis, own)
     by_x = mine * 0 if t[0] is None else mine * t[0]
     return by_x if t[2] is None else add_along_axis(by_x, indices, theirs * t[2], axis)
 
@@ -153,10 +155,10 @@ def _extreme_shape(
 
 
 @primitive(
-    _extreme_rule,
+    _meeting_rule,
     joint=True,
     shape=_extreme_shape,
-    tangent=_extreme_tangent,
+    tangent=_meeting_tangent,
     promotes=slice(0, 3, 2),
     name="extreme_along_axis",
     examples=[
