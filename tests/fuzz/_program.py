@@ -41,8 +41,11 @@ RAISED = (*REFUSED, TypeError, IndexError, ZeroDivisionError)
 
 
 def op(name: str, *inputs: Any, **params: Any) -> Any:
-    """An operation by its name in the registry."""
+    """An operation by its name in the registry, on what its shape rule takes."""
     entry = REGISTRY[name]
+    if not entry.elementwise:
+        given = [tg.Spec(x.shape, x.dtype) if hasattr(x, "dtype") else x for x in inputs]
+        entry.shape(*given, **{**entry.defaults, **params})
     return apply(entry, inputs, {**entry.defaults, **params})
 
 

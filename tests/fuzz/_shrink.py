@@ -75,7 +75,10 @@ def shrink(program: Program, fails: Callable[[Program], Any]) -> Program:
     Program
         One that fails, and of which none of the simpler ones that are tried does.
     """
-    left, again = TRIES, True
+    tidied: Callable[[Program], Program] = pruned
+    if not fails(pruned(program)):  # what nothing reads is what fails
+        tidied = replace
+    program, left, again = tidied(program), TRIES, True
     while again and left:
         again = False
         for candidates in (fewer_results, fewer_lines, shorter_lines, fewer_options, smaller_sizes, simpler_inputs):  # fmt: skip
@@ -84,8 +87,8 @@ def shrink(program: Program, fails: Callable[[Program], Any]) -> Program:
                 found = False
                 for candidate in candidates(program):
                     left -= 1
-                    if fails(pruned(candidate)):
-                        program, found, again = pruned(candidate), True, True
+                    if fails(tidied(candidate)):
+                        program, found, again = tidied(candidate), True, True
                         break
                     if not left:
                         break
