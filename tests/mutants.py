@@ -185,6 +185,7 @@ EQUIVALENT: dict[tuple[str, str], str] = {
     ("_svd_tangent", "m -> n"): FEW,
     ("_svd_tangent", "n -> m"): FEW,
     ("_shares_of_equal", "x -> values"): LIKE,
+    ("_shares_of_equal", "x -> out"): LIKE,
     **{
         ("_shares_of_equal", f"x -> {other}"): "its shape is the same, and True counts as 1.0"
         for other in ("mine", "theirs")
