@@ -17,7 +17,7 @@ import pytest
 
 from tinygrad_rnn.compiler import runner, straight, unrolled
 from tinygrad_rnn.core.primitive import REGISTRY
-from tinygrad_rnn.kernels import products, runtime
+from tinygrad_rnn.kernels import places, products, runtime
 from tinygrad_rnn.loops import workspace
 from tinygrad_rnn.optim.optimizer import Optimizer
 
@@ -294,6 +294,8 @@ class _Spoilt(workspace.Workspace):
 
 def read_as_python(patch: pytest.MonkeyPatch) -> None:
     """Let Python run the text of loops from here on, in place of machine code."""
+    # these loops are written by hand, for numba
+    patch.setattr(places, "library", lambda array, size: None)
     patch.setattr(runtime, "load", Interpreted)
     native = runtime.native
     patch.setattr(  # what has no text for Python is machine code here too
