@@ -22,6 +22,8 @@ from ._program import RAISED, Input, Program, op, written
 from ._shrink import settled
 
 LARGEST = 60  # elements of a value
+# A rounding may decide what these give, so they get inputs and nothing computed; so do all without a derivative.
+STEPS = {"sign", "floor", "ceil", "trunc", "round", "floor_divide", "mod"}
 DIFFERENT = {"stop_gradient"}  # finite differences see through it
 PUBLIC = (  # what is made of several entries, with the number of axes that it takes
     ("tg.max_pool1d({a}, 2)", 3), ("tg.avg_pool1d({a}, 2, 1)", 3), ("tg.adaptive_avg_pool1d({a}, 2)", 3), ("tg.adaptive_max_pool1d({a}, 2)", 3),
@@ -107,10 +109,13 @@ class Written:
 
     # --- lines ------------------------------------------------------------------------------------
 
-    def _pick(self, kinds: str = "f", axes: int = 0) -> str | None:
+    def _pick(self, kinds: str = "f", axes: int = 0, exact: bool = False) -> str | None:
+        """The name of a value; with `exact` no floating numbers that were computed."""
         rows = self.cell
         names = [n for n, t in self.values.items() if t.dtype.kind in kinds and t.ndim >= axes
                  and t.size and (t.dtype == self.dtype or t.dtype.kind != "f") and not (rows and n[0] == "c")]  # fmt: skip
+        if exact:
+            names = [n for n in names if n in self.inputs or self.values[n].dtype.kind != "f"]
         if names and self.rng.random() < 0.6:
             names = names[-4:]
         return names[int(self.rng.integers(len(names)))] if names else None
@@ -155,7 +160,7 @@ class Written:
             and len(entry.inputs) == 1
             and (self.cell or rng.random() < 0.5)
         ):
-            a = self._pick(axes=1)
+            a = self._pick(axes=1, exact=not entry.rules)
             if a is None:
                 return None
             low = 1 if self.cell else 0
@@ -178,7 +183,8 @@ class Written:
             return self._pick("b") or ((a := self._pick()) and f"({a} > 0.1)")
         if not entries.takes_floats(entry):
             return self._pick("i")
-        a = self._pick("f" if self.rng.random() < 0.9 else "fi")
+        exact = not entry.rules or entry.name in STEPS
+        a = self._pick("f" if self.rng.random() < 0.9 else "fi", exact=exact)
         low, high = entries.bounds(entry, position)
         if a is None or (low, high) == (-2.0, 2.0) or self.rng.random() < 0.3:
             return a
