@@ -199,6 +199,8 @@ def examples(name: str) -> list[Example]:
                 add(f"{k}-right", drawn, params, [False, True])
         elif name in ("take", "index_add"):
             add(f"{k}", drawn, params, [True, False, True][: len(drawn)])
+        elif name == "searchsorted":  # in one row, which all of the batch have
+            add(f"{k}", drawn, params, [False, True])
         else:
             add(f"{k}", drawn, params)
     return [e for e in found if any(e.varies)]

@@ -237,7 +237,9 @@ class _Simplified(ast.NodeTransformer):
             else None
         )
         code = getattr(helper, "__code__", None)
-        if code is None or node.keywords or len(node.args) != code.co_argcount:
+        if code is None or hasattr(helper, "primitive"):  # an operation stands by its name
+            return node
+        if node.keywords or len(node.args) != code.co_argcount:
             return node
         try:
             return (

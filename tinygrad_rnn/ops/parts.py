@@ -70,6 +70,7 @@ def _spread_of_others(x: Any, axis: int, length: int) -> Any:
     lambda g, like_x, axis: parts_spread(g, axis, like_x.shape[axis]),
     shape=_mean_shape,
     linear="jointly",
+    floating=True,
     examples=[([(2, 7)], {"axis": -1, "count": 3}), ([(6, 2)], {"axis": 0, "count": 2})],
     decomposition=_mean_of_others,
     rule_in_words="Each element gets the gradients of the means that it is in, divided by their counts.",
@@ -88,6 +89,7 @@ def parts_mean(x: Any, *, axis: int, count: int) -> Any:
     lambda g, like_x, axis: parts_mean(g, axis, like_x.shape[axis]),
     shape=_spread_shape,
     linear="jointly",
+    floating=True,
     examples=[([(2, 3)], {"axis": -1, "length": 7}), ([(2, 2)], {"axis": 0, "length": 6})],
     decomposition=_spread_of_others,
 )
