@@ -126,8 +126,14 @@ NAMES = "lstm gru stacked bidirectional both by_hand as_tensor losses uneven onc
 @pytest.mark.parametrize("make", GRAPHS, ids=NAMES.split())
 @pytest.mark.parametrize(
     "how",
-    [{}, {"heat": "grad"}, {"memory": True}, {"fold": True}, {"ledger": True}, {"steps": 12}],
-    ids=["plain", "heat", "memory", "fold", "ledger", "steps"],
+    [
+        pytest.param({}, id="plain"),
+        pytest.param({"heat": "grad"}, id="heat"),
+        pytest.param({"memory": True}, id="memory"),
+        pytest.param({"fold": True}, id="fold", marks=pytest.mark.full),
+        pytest.param({"ledger": True}, id="ledger", marks=pytest.mark.full),
+        pytest.param({"steps": 12}, id="steps", marks=pytest.mark.full),
+    ],
 )
 def test_a_picture_is_the_same_as_that_of_the_whole_tape(
     monkeypatch: pytest.MonkeyPatch, make: Callable[[], tg.Tensor], how: Any

@@ -77,7 +77,7 @@ def test_logistic_regression_sees_no_held_out_image() -> None:
     assert digits.linear(shuffled) < 0.25
 
 
-@pytest.mark.parametrize("name", ["LSTM", "GRU"])
+@pytest.mark.parametrize("name", [pytest.param("LSTM", marks=pytest.mark.full), "GRU"])
 def test_a_short_training(name: str) -> None:
     needs_sklearn()
     result = digits.train(

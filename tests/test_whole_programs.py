@@ -221,7 +221,16 @@ def test_gradients_inside_of_the_program(make: Any) -> None:
     compare([value.numpy(), gradient.numpy()], [e.numpy() for e in expected])
 
 
-@pytest.mark.parametrize("make", PROGRAMS, ids=lambda f: f.__name__)
+@pytest.mark.parametrize(
+    "make",
+    [
+        pytest.param(p, marks=pytest.mark.full)
+        if p in (backwards_and_on, function_as_cell, gated, zoneout)
+        else p
+        for p in PROGRAMS
+    ],
+    ids=lambda f: f.__name__,
+)
 def test_second_order_and_tangents(make: Any) -> None:
     def outcome(compiled: bool) -> list[Any]:
         program = make()

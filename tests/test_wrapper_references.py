@@ -281,7 +281,10 @@ def test_plain(wrapper: str, name: str, way: str) -> None:
     compare(WRAPPERS[wrapper](name), way, compiled=False)
 
 
-@pytest.mark.parametrize(("wrapper", "name"), CASES)
+@pytest.mark.parametrize(
+    ("wrapper", "name"),
+    [pytest.param(*c, marks=pytest.mark.full) if k % 2 else c for k, c in enumerate(CASES)],
+)
 def test_compiled(wrapper: str, name: str) -> None:
     compare(WRAPPERS[wrapper](name), "rows", compiled=True)
 
