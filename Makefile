@@ -30,7 +30,7 @@ DIST := dist
 BIN := $(VENV)/bin
 STAMPS := $(VENV)/stamps
 WORKERS ?= 2
-PYTEST_OPTIONS := -n $(WORKERS) --dist loadfile --timeout 600
+PYTEST_OPTIONS := -n $(WORKERS) --dist loadfile --no-loadscope-reorder --timeout 600
 # The tests that reach core/ and ops/ most; the floors are what was measured, rounded down.
 COVERED := primitives tape tensor numpy_dispatch linalg order elementary arranging assignment contracting making transforms \
     second_derivatives anomaly guards misuse functional losses scalar_math errors names_of_values activations_and_layers \
