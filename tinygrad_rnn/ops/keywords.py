@@ -138,21 +138,12 @@ def _extreme(join: Op, least: bool) -> Op:
             )
         begin = _initial(name, initial, x.dtype)
         if where is not None:
-            x = elementwise.where(_mask(name, x, where), x, _end(x.dtype, least))
+            x = elementwise.where(_mask(name, x, where), x, reductions.end_of(x.dtype, least))
         if 0 in [x.shape[a] for a in axes_of(known.get("axis"), x.ndim)]:
             return (reductions.sum(x, **known) + begin).astype(x.dtype)
         return join(op(x, **known), begin)
 
     return of
-
-
-def _end(dtype: Any, least: bool) -> Any:
-    """Return the smallest or the largest number of a dtype."""
-    if dtype.kind == "f":
-        return -np.inf if least else np.inf
-    if dtype.kind == "b":
-        return not least
-    return int(np.iinfo(dtype).min if least else np.iinfo(dtype).max)
 
 
 def _counted(name: str, x: Any, where: Any, settings: Settings) -> tuple[Any, Any]:

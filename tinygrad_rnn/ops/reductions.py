@@ -142,6 +142,15 @@ def mean(x: Any, *, axis: Any = None, keepdims: bool = False) -> Any:
     return total / count if count else x.mean(_of(x, axis), keepdims=keepdims)
 
 
+def end_of(dtype: Any, least: bool) -> Any:
+    """Return the smallest or the largest number of a dtype."""
+    if dtype.kind == "f":
+        return -np.inf if least else np.inf
+    if dtype.kind == "b":
+        return not least
+    return int(np.iinfo(dtype).min if least else np.iinfo(dtype).max)
+
+
 def _ties(out: Any, x: Any, axis: Any, keepdims: bool) -> Any:
     """Return 1 / (number of maxima) at each maximum, and 0 elsewhere."""
     top = (x == _spread(out, x, axis, keepdims)).astype(x.dtype)

@@ -11,9 +11,9 @@ from ..core.primitive import Spec
 from .checks import flag, of_kind
 from .define import axis_of, operand, primitive
 from .elementwise import logical_and, maximum, where
+from .reductions import end_of, plain_zero, prod
 from .reductions import max as largest_of
 from .reductions import min as smallest_of
-from .reductions import plain_zero, prod
 from .shaping import broadcast_to, concatenate, expand_dims
 from .taking import _flat, _places, _valued_shape, add_along_axis, put_along_axis, take_along_axis
 
@@ -101,25 +101,16 @@ def _product(x: Any, indices: Any, values: Any, axis: int) -> Any:
 # --- the largest and the smallest -----------------------------------------------------------------
 
 
-def _end(dtype: Any, largest: bool) -> Any:
-    """Return what any number is larger (or smaller) than."""
-    if dtype.kind == "f":
-        return -np.inf if largest else np.inf
-    if dtype.kind == "b":
-        return not largest
-    return int(np.iinfo(dtype).min if largest else np.iinfo(dtype).max)
-
-
 def _begun(x: Any, indices: Any, axis: int, largest: bool, own: bool) -> Any:
     """Return that with which the values are compared."""
-    return x if own else put_along_axis(x, indices, _end(x.dtype, largest), axis)
+    return x if own else put_along_axis(x, indices, end_of(x.dtype, largest), axis)
 
 
 def _extreme_of_pairs(
     x: Any, indices: Any, values: Any, axis: int, largest: bool, own: bool
 ) -> Any:
     begun = _begun(x, indices, axis, largest, own)
-    pairs, a = _pairs(begun, indices, values, axis, _end(x.dtype, largest))
+    pairs, a = _pairs(begun, indices, values, axis, end_of(x.dtype, largest))
     return (largest_of if largest else smallest_of)(pairs, a)
 
 
