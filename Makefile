@@ -34,7 +34,7 @@ PYTEST_OPTIONS := -n $(WORKERS) --dist loadfile --no-loadscope-reorder --timeout
 # The tests that reach core/ and ops/ most; the floors are what was measured, rounded down.
 COVERED := primitives tape tensor numpy_dispatch linalg order elementary arranging assignment contracting making transforms \
     second_derivatives anomaly guards misuse functional losses scalar_math errors names_of_values activations_and_layers \
-    jit_values training_step_edges drawing_loops steps_at_once
+    jit_values training_step_edges drawing_loops steps_at_once keywords scattering counting places windows
 SUPPORTED := (3, 11) <= sys.version_info[:2] < (3, 14)
 
 # What was installed for another folder (a copied checkout), or for an interpreter that has gone, is not there.
