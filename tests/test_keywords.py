@@ -141,7 +141,7 @@ def test_a_keyword_that_nobody_has_is_an_error(name: str) -> None:
 
 # what NumPy has and is not taken: it may be given with its default
 LEFT = {
-    "pinv": {"rcond", "hermitian", "rtol"}, "svd": {"hermitian"}, "rfft": {"out"}, "broadcast_to": {"subok"}, "ravel": {"order"}, "sort": {"order"}, "argsort": {"order"},
+    "pinv": {"rcond", "hermitian", "rtol"}, "svd": {"hermitian"}, "rfft": {"out"}, "broadcast_to": {"subok"}, "ravel": {"order"}, "sort": {"order", "descending"}, "argsort": {"order", "descending"},
     "quantile": {"weights"}, "percentile": {"weights"}, "unique": {"equal_nan", "sorted"}, "cross": {"axisa", "axisb", "axisc"},
 }  # fmt: skip
 

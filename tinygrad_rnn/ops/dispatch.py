@@ -229,8 +229,8 @@ _TAKEN: dict[Any, tuple[Callable[..., Any], str, str]] = {
     np.append: (later("arranging", "append"), "arr values", "axis"),
     np.array_split: (later("arranging", "array_split"), "ary indices_or_sections", "axis"),
     np.rot90: (later("arranging", "rot90"), "m", "k axes"),
-    np.sort: (_by_kind("sort"), "a", "axis kind [order] stable"),
-    np.argsort: (_by_kind("argsort"), "a", "axis kind [order] stable"),
+    np.sort: (_by_kind("sort"), "a", "axis kind [order] stable [descending=False]"),
+    np.argsort: (_by_kind("argsort"), "a", "axis kind [order] stable [descending=False]"),
     np.median: (later("order", "median"), "a", "axis out overwrite_input keepdims"),
     np.quantile: (
         later("order", "quantile"),
