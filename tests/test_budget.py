@@ -217,8 +217,17 @@ def of_footprint(one: Footprint) -> list[str]:
 
 
 @pytest.mark.parametrize("how", OPTIONS)
-@pytest.mark.parametrize("compiled", [False, True], ids=["plain", "compiled"])
-@pytest.mark.parametrize("name", CELLS)
+@pytest.mark.parametrize(
+    ("name", "compiled"),
+    [
+        *[pytest.param(name, False, id=f"{name}-plain") for name in CELLS],
+        *[pytest.param(name, True, id=f"{name}-compiled") for name in ("LSTM", "dict", "dropout")],
+        *[
+            pytest.param(name, True, id=f"{name}-compiled", marks=pytest.mark.full)
+            for name in ("masks", "batch norm", "weight drop")
+        ],
+    ],
+)
 def test_a_budget_changes_nothing(name: str, how: str, compiled: bool) -> None:
     if compiled and name != "LSTM" and how not in ("plain", "resets"):
         pytest.skip("what runs one by one is compiled once")

@@ -601,7 +601,9 @@ def test_boxes_have_value_and_gradient_as_far_as_the_walk_has_come(
 
 
 @in_browser
-@pytest.mark.parametrize("name", ["lstm", "gru", "custom"])
+@pytest.mark.parametrize(
+    "name", ["lstm", *[pytest.param(n, marks=pytest.mark.full) for n in ("gru", "custom")]]
+)
 def test_every_step_by_the_arrow_keys_there_and_back(name: str, show: Callable[..., Page]) -> None:
     cell = {"lstm": tg.cells.LSTM, "gru": tg.cells.GRU, "custom": Leaky}[name](3, 4, rng=0)
     loss = mean_square(cell, 2)

@@ -94,6 +94,7 @@ def texts(seed: int) -> dict[str, str]:
     return found
 
 
+@pytest.mark.full  # of modules, tests/test_compile_work.py looks at it each time
 def test_the_text_is_the_same_in_each_process() -> None:
     """By its text compiled code is found on disk: it may not depend on addresses or hashes of objects."""
     root = Path(__file__).parents[1]

@@ -101,7 +101,9 @@ STEPS = """
 
 
 @mpi
-@pytest.mark.parametrize("how", ["plain", "eager", "jit", "accumulated"])
+@pytest.mark.parametrize(
+    "how", ["plain", pytest.param("eager", marks=pytest.mark.full), "jit", "accumulated"]
+)
 def test_ranks_do_what_one_does_with_the_whole_batch(how: str, tmp_path: Path) -> None:
     found = []
     for count, bucket in ((1, 1000), (2, 1), (2, 10**6)):

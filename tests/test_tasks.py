@@ -317,7 +317,8 @@ print(json.dumps([*found, [result.score, result.sequences, result.steps, result.
 """
 
 
-@pytest.mark.parametrize("way", ["eager", pytest.param("compiled", marks=pytest.mark.full)])
+@pytest.mark.full
+@pytest.mark.parametrize("way", ["eager", "compiled"])
 def test_a_run_repeats_in_another_process(way: str, tmp_path: Path) -> None:
     """To the last digit, if no budget ends it.
 
