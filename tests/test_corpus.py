@@ -83,6 +83,23 @@ def test_what_is_held_out_is_not_counted(tmp_path: Path) -> None:
     np.testing.assert_array_equal(scored.ids, corpus.vocabulary.encode(file.read_text()))
 
 
+@pytest.mark.parametrize("count", [9, 15, 21, 1003])
+@pytest.mark.parametrize("shares", [(0.05,), (0.1, 0.1), (0.07, 0.11, 0.05)])
+def test_what_is_advised_for_a_split_holds(
+    count: int, shares: tuple[float, ...], tmp_path: Path
+) -> None:
+    """Each part has one position at least, and its size is rounded by itself."""
+    file, held_out = tmp_path / "t", sum(shares)
+    file.write_text("ab" * (count // 2) + "a")
+    for _ in range(2):
+        corpus = Corpus.convert(file, tmp_path / "i", min_count=1, held_out=held_out)
+        try:
+            parts = split(corpus, *shares)
+        except DataError as error:
+            held_out = float(str(error).rpartition("held_out=")[2])
+    assert sum(map(len, parts)) == count and corpus.counted <= len(parts[0])
+
+
 def test_a_damaged_corpus_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "i"
     Corpus.convert(write(tmp_path / "t.txt", PROSE), path)

@@ -367,13 +367,10 @@ class _Sending:
         for places, (_, total, request) in zip(parallel.buckets, self.sent, strict=True):
             request.Wait()
             for k, g in _means(total, parallel, places):
-                earlier = before[k]
-                if g is None:
-                    parallel.parameters[k].grad = earlier
-                else:
-                    parallel.parameters[k].grad = (
-                        Tensor(g) if earlier is None else earlier + Tensor(g)
-                    )
+                grad = before[k]
+                if g is not None:
+                    grad = Tensor(g) if grad is None else grad + Tensor(g)
+                parallel.parameters[k].grad = grad
 
 
 def _counting(kind: type) -> Any:

@@ -61,8 +61,8 @@ def backward(
         raise GraphError(
             f"backward: a tensor of shape {self.shape} is not one number; sum it, or pass backward(gradient) of that shape."
         )
-    ones = Tensor(np.ones(self.shape, self.dtype))
-    seed = ones if gradient is None else like(self, gradient, "backward: the gradient")
+    given = Tensor(np.ones(self.shape, self.dtype)) if gradient is None else gradient
+    seed = like(self, given, "backward: the gradient")
     now = context()
     if now.tracing and now.effects is None:
         raise GraphError(

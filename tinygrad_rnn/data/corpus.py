@@ -126,6 +126,11 @@ class Text:
             file.write(told + check.digest() + len(told).to_bytes(8, "little"))
 
 
+def held_out_of(count: int, share: float) -> int:
+    """Return how many of so many positions a share holds out: one at least, and none for 0."""
+    return max(1, round(count * share)) if share else 0
+
+
 def is_corpus(path: str | os.PathLike[str]) -> bool:
     """Tell whether there is a file at `path` that `Corpus.convert` wrote."""
     try:
@@ -260,7 +265,7 @@ class Corpus:
         found = given.measure()
         if not found.length:
             raise DataError(f"{given.source}: expected text, found an empty file")
-        counted = 0 if vocabulary is not None else found.length - round(found.length * held_out)
+        counted = found.length - held_out_of(found.length, held_out) if vocabulary is None else 0
         if vocabulary is None:
             vocabulary = given.vocabulary(
                 counted, checks.size(min_count, "Corpus.convert: min_count")

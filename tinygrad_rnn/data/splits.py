@@ -6,7 +6,7 @@ from typing import Any
 
 from ..core.errors import ShapeError
 from ..ops import checks
-from .corpus import Corpus
+from .corpus import Corpus, held_out_of
 from .errors import DataError
 from .tables import Series
 
@@ -48,7 +48,7 @@ def split(values: Any, *shares: float) -> tuple[Any, ...]:
     for share in shares:
         checks.number(share, "split: a share", "(0, 1)")
     count = len(values.values) if isinstance(values, Series) else len(values)
-    sizes = [max(1, round(count * share)) for share in shares]
+    sizes = [held_out_of(count, share) for share in shares]
     first = count - sum(sizes)
     if first < 1:
         raise ShapeError(
@@ -57,7 +57,7 @@ def split(values: Any, *shares: float) -> tuple[Any, ...]:
     if isinstance(values, Corpus) and first < values.counted and len(values.vocabulary.symbols):
         raise DataError(
             f"split: the vocabulary was counted on the first {values.counted:,} {values.vocabulary.units} of {values.source}, of which some would be held out; "
-            f"convert the text with held_out={sum(shares):g}"
+            f"convert the text with held_out={sum(sizes) / count!r}"
         )
     ends = [first]
     for size in sizes:

@@ -92,6 +92,9 @@ def further(op: Callable[..., Any], name: str, *given: Any) -> Any:
 def numpys(count: int = 1) -> Callable[[F], F]:
     """Let a function take what NumPy's of its name takes besides (a decorator).
 
+    Functions that rules call often, as `take` and `concatenate`, ask `further` themselves: this is
+    a call more.
+
     Parameters
     ----------
     count : int

@@ -15,8 +15,8 @@ import numpy as np
 from ..core.memory import empty
 from ..core.primitive import Primitive, Spec
 from ..kernels import places
-from .define import axis_of, primitive
-from .pooled import given_back, largest, taken
+from .define import primitive
+from .pooled import given_back, largest, resized, taken
 from .reductions import argmax
 from .shaping import broadcast_to, stack
 from .shifting import pad
@@ -37,13 +37,11 @@ def _each(whole: Any, axis: int, count: int) -> list[Any]:
 
 
 def _mean_shape(x: Any, *, axis: int, count: int) -> Spec:
-    a = axis_of(axis, x.ndim)
-    return Spec((*x.shape[:a], count, *x.shape[a + 1 :]), x.dtype)
+    return resized(x, axis, count)
 
 
 def _spread_shape(x: Any, *, axis: int, length: int) -> Spec:
-    a = axis_of(axis, x.ndim)
-    return Spec((*x.shape[:a], length, *x.shape[a + 1 :]), x.dtype)
+    return resized(x, axis, length)
 
 
 def _mean_of_others(x: Any, axis: int, count: int) -> Any:
@@ -78,7 +76,7 @@ def _spread_of_others(x: Any, axis: int, length: int) -> Any:
 def parts_mean(x: Any, *, axis: int, count: int) -> Any:
     """Return the means of as many parts of an axis as are asked for."""
     axis = axis % x.ndim
-    out = empty(_mean_shape(x, axis=axis, count=count).shape, x.dtype)
+    out = empty(resized(x, axis, count).shape, x.dtype)
     made = np.moveaxis(out, axis, 0)
     for k, part in enumerate(_each(x, axis, count)):
         np.divide(part.sum(axis=axis), part.shape[axis], out=made[k])
@@ -96,7 +94,7 @@ def parts_mean(x: Any, *, axis: int, count: int) -> Any:
 def parts_spread(x: Any, *, axis: int, length: int) -> Any:
     """Give each number, divided by their count, to all elements of its part: the transpose of `parts_mean`."""
     axis = axis % x.ndim
-    out = empty(_spread_shape(x, axis=axis, length=length).shape, x.dtype)
+    out = empty(resized(x, axis, length).shape, x.dtype)
     out[...] = 0
     for k, part in enumerate(_each(out, axis, x.shape[axis])):
         part += x[(*(slice(None),) * axis, slice(k, k + 1))] / part.shape[axis]

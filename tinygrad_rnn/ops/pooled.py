@@ -105,22 +105,28 @@ def _window_max(x: Any, *, size: Any, stride: Any, dilation: Any) -> Any:
 
 # --- sums of windows along one axis ---------------------------------------------------------------
 
+
+def resized(x: Any, axis: int, size: int) -> Spec:
+    """Return the Spec of x with another size on an axis."""
+    a = axis_of(axis, x.ndim)
+    return Spec((*x.shape[:a], size, *x.shape[a + 1 :]), x.dtype)
+
+
 SEVERAL = 16  # elements of a window up to which all first ones are added, then all second ones
 
 
 def _summed_shape(x: Any, *, axis: int, size: int, stride: int, dilation: int) -> Spec:
-    a, span = axis_of(axis, x.ndim), dilation * (size - 1) + 1
-    count = (x.shape[a] - span) // stride + 1
+    length, span = x.shape[axis_of(axis, x.ndim)], dilation * (size - 1) + 1
+    count = (length - span) // stride + 1
     if count < 1:
         raise ShapeError(
-            f"a window of size {size} with dilation {dilation} covers {span} places; axis {axis} of shape {x.shape} has {x.shape[a]}"
+            f"a window of size {size} with dilation {dilation} covers {span} places; axis {axis} of shape {x.shape} has {length}"
         )
-    return Spec((*x.shape[:a], count, *x.shape[a + 1 :]), x.dtype)
+    return resized(x, axis, count)
 
 
 def _spread_shape(x: Any, *, axis: int, length: int, size: int, stride: int, dilation: int) -> Spec:
-    a = axis_of(axis, x.ndim)
-    return Spec((*x.shape[:a], length, *x.shape[a + 1 :]), x.dtype)
+    return resized(x, axis, length)
 
 
 def _each(whole: Any, axis: int, count: int, size: int, stride: int, dilation: int) -> list[Any]:
@@ -183,7 +189,7 @@ def window_sum(x: Any, *, axis: int, size: int, stride: int, dilation: int) -> A
 )
 def _spread(x: Any, *, axis: int, length: int, size: int, stride: int, dilation: int) -> Any:
     """Add each number to all elements of its window: the transpose of `window_sum`."""
-    out = empty((*x.shape[: axis % x.ndim], length, *x.shape[axis % x.ndim + 1 :]), x.dtype)
+    out = empty(resized(x, axis, length).shape, x.dtype)
     out[...] = 0
     for part in _each(out, axis, x.shape[axis], size, stride, dilation):
         part += x

@@ -339,7 +339,6 @@ def add_along_axis(x: Any, indices: Any, value: Any, *, axis: int = -1) -> Any:
     """Return x with a value added where `take_along_axis` would read with these indices."""
     out = copied(x)
     if not _in_one_pass("add", out, indices, value, axis):
-        out = copied(x)  # it may have stopped halfway
         places = _flat(indices, x.shape, axis).reshape(-1)
         np.add.at(out.reshape(-1), places, np.broadcast_to(value, indices.shape).reshape(-1))
     return out

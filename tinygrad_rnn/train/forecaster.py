@@ -121,10 +121,12 @@ class Origin:
     """What a run is of: a part of its checkpoints, which go back into a run of the same alone."""
 
     def __init__(self, series: Series, settings: ForecastSettings) -> None:
-        times = "" if series.times is None else series.times.astype(np.int64).tobytes().hex()
-        told = json.dumps([series.names, times, series.values.tobytes().hex()])
+        check = hashlib.sha256(json.dumps(series.names).encode())
+        if series.times is not None:
+            check.update(series.times.astype(np.int64).tobytes())
+        check.update(series.values.tobytes())
         kept = {k: v for k, v in asdict(settings).items() if k not in _MAY_CHANGE}
-        self.facts = {**kept, "series": hashlib.sha256(told.encode()).hexdigest()}
+        self.facts = {**kept, "series": check.hexdigest()}
 
     def state_dict(self) -> dict[str, Any]:
         """Return the settings that must not change, and the SHA-256 of the series."""

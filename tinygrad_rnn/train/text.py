@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from ..data import Corpus, DataError, Vocabulary, split
-from ..data.corpus import Measure, Text, is_corpus
+from ..data.corpus import Measure, Text, held_out_of, is_corpus
 from .errors import UserError
 from .folder import CORPUS
 
@@ -124,7 +124,7 @@ def _share(count: int) -> float:
 
 def _counted(count: int) -> int:
     """Return on how much of a text its vocabulary is counted."""
-    return count - max(1, round(count * _share(count)))
+    return count - held_out_of(count, _share(count))
 
 
 def of_path(

@@ -109,8 +109,8 @@ def chorales() -> list[Chorale]:
     """Return the chorales in four parts that music21 contains, in the order of their names.
 
     They are transposed so that the bass ends on a C. Of those that are the same note by note then,
-    the first is kept. Reading the
-    scores takes a minute or two, so the result is kept in the folder of compiled code.
+    the first is kept. Reading the scores takes a minute or two, so the result is kept in the folder
+    of compiled code.
 
     Raises
     ------
